@@ -1,0 +1,61 @@
+# Everything here also works without make: see README.md. Each target makes what it needs.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INVENTORY ?= inventories/local
+ARGS ?=
+
+# Nothing of this checkout's runs is written to the user's home.
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help site check destroy doctor env test-env lint units integration test bench lock build clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+site: env ## Serve, monitor and verify the sample models on this machine
+	ansible-playbook serving.triton.site -i $(INVENTORY) $(ARGS)
+
+check: env ## Show what `make site` would change
+	ansible-playbook serving.triton.site -i $(INVENTORY) --check --diff $(ARGS)
+
+destroy: env ## Remove everything that `make site` made
+	ansible-playbook serving.triton.destroy -i $(INVENTORY) $(ARGS)
+
+doctor: env ## Diagnose this machine and its server
+	ansible-playbook serving.triton.doctor -i $(INVENTORY) $(ARGS)
+
+env: $(VENV)/.site-installed
+
+test-env: $(VENV)/.tests-installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p $(VENV)/collections/ansible_collections/serving
+	ln -sfn ../../../.. $(VENV)/collections/ansible_collections/serving/triton
+
+$(VENV)/.site-installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing Ansible and the clients into $(VENV) (about a minute)"
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.tests-installed: tests/requirements.txt $(VENV)/.site-installed
+	@echo "Installing the test tools into $(VENV)"
+	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	@touch $@
+
+lock: env ## Renew requirements.txt and tests/requirements.txt from their .in files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+	  -o requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+	  -c requirements.txt -o tests/requirements.txt tests/requirements.in
+
+clean: ## Remove the environments and caches of this checkout
+	rm -rf $(VENV) .cache
