@@ -11,7 +11,9 @@ from typing import Any
 MASK = "********"
 # Shorter values would mask parts of ordinary words.
 MIN_SECRET_LENGTH = 4
-_SECRET_KEY = re.compile(r"(?i)(authorization|cookie|passw|secret|token|credential|access.?key|api.?key|private.?key|session.?key|signature)")
+_SECRET_KEY = re.compile(
+    r"(?i)(authorization|cookie|passw|secret|token|credential|access.?key|api.?key|private.?key|session.?key|signature)"
+)
 
 
 def is_secret_key(key: str) -> bool:
