@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -31,7 +31,7 @@ class PlannedService(Protocol[State]):
         """Return values besides changed, actions and diff; predicted ones where `applied` is false."""
 
 
-def run_plan(module: AnsibleModule, build: Callable[[], PlannedService[Any]]) -> NoReturn:
+def run_plan(module: AnsibleModule, build: Callable[[], PlannedService[Any]]) -> None:
     """Runs a module that changes something: observe, plan, and (outside check mode) apply."""
 
     def answer() -> dict[str, Any]:
@@ -46,12 +46,12 @@ def run_plan(module: AnsibleModule, build: Callable[[], PlannedService[Any]]) ->
     _exit(module, answer)
 
 
-def run_info(module: AnsibleModule, read: Callable[[], dict[str, Any]]) -> NoReturn:
+def run_info(module: AnsibleModule, read: Callable[[], dict[str, Any]]) -> None:
     """Runs a module that only reads."""
     _exit(module, lambda: {"changed": False, **read()})
 
 
-def _exit(module: AnsibleModule, answer: Callable[[], dict[str, Any]]) -> NoReturn:
+def _exit(module: AnsibleModule, answer: Callable[[], dict[str, Any]]) -> None:
     # AnsibleModule masks the values of no_log options in both exits.
     try:
         result = answer()
