@@ -1,0 +1,49 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What all tests share. `from support.… import …` reaches tests/support; the collection is imported under its full name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(TESTS))
+
+from support import ansible_runs, tritonserver  # noqa: E402 - needs the path above
+
+if str(ansible_runs.collections_path()) not in sys.path:
+    sys.path.insert(0, str(ansible_runs.collections_path()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below tests/integration is marked as such."""
+    for item in items:
+        if (TESTS / "integration") in item.path.parents:
+            item.add_marker("integration")
+
+
+@pytest.fixture(params=tritonserver.python_versions(), scope="session")
+def triton_version(request: pytest.FixtureRequest) -> str:
+    """Each version of tritonserver that can run python models with this interpreter; a test that takes it runs once a version."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the models add_sub and broken. Read only: copy it to change it."""
+    root = tmp_path_factory.mktemp("repository")
+    tritonserver.write_add_sub(root)
+    tritonserver.write_broken(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def add_sub_server(triton_version: str, sample_repository: Path) -> Iterator[tritonserver.TritonServer]:
+    """A server of each version in explicit mode with add_sub loaded. Tests that load or unload leave add_sub READY."""
+    with tritonserver.TritonServer(sample_repository, triton_version, mode="explicit", options={"load-model": "add_sub"}) as server:
+        yield server
