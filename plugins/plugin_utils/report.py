@@ -1,0 +1,33 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the actions that report share: where the text is shown and how the file is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+
+CALLBACK = "serving.triton.summary"
+
+
+def summary_enabled() -> bool:
+    """Whether the callback will show the text at the end of the run, so that the action need not."""
+    return CALLBACK in constants.config.get_config_value("CALLBACKS_ENABLED")
+
+
+def write_report(directory: str, name: str, report: Mapping[str, Any]) -> Path:
+    """Writes the report, with its own path in it, for its owner alone; atomic, so that no reader sees half of it."""
+    folder = Path(directory)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / name
+    draft = path.with_suffix(".tmp")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        json.dump({**report, "path": str(path)}, stream, indent=2, sort_keys=True)
+        stream.write("\n")
+    draft.replace(path)
+    return path
