@@ -50,6 +50,27 @@ $(VENV)/.tests-installed: tests/requirements.txt $(VENV)/.site-installed
 	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
 	@touch $@
 
+lint: test-env ## Check style and types
+	ruff check .
+	ruff format --check .
+	MYPYPATH=$(VENV)/collections mypy plugins/module_utils
+
+units: test-env ## Run the unit tests
+	pytest -n 2 $(or $(TESTS),tests/unit)
+
+integration: test-env ## Run the tests against real servers
+	pytest -n 2 --dist loadfile $(or $(TESTS),tests/integration)
+
+# One run, so that its last lines count everything, what was skipped and why included.
+test: test-env lint ## Run all tests: lint, units, integration against real servers
+	pytest -n 2 --dist loadfile tests/unit tests/integration
+
+bench: test-env ## Measure against the peers: lines `ratio NAME PEER VALUE`
+	python -m benchmarks $(ARGS)
+
+build: env ## Build the collection's archive
+	ansible-galaxy collection build --force
+
 lock: env ## Renew requirements.txt and tests/requirements.txt from their .in files
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
