@@ -297,8 +297,9 @@ class TritonServer:
             return folder
         python = folder / "python"
         python.mkdir(parents=True)
-        for source in (home / "backends" / "python").iterdir():
-            (python / source.name).symlink_to(source)
+        for source in (home / "backends" / "python").glob("*triton_python*"):
+            # A copy: 2.51 refuses python-based backends whose libtriton_python.so is a link out of the folder.
+            shutil.copy2(source, python / source.name)
         stub = home / "python_backend_stubs" / f"3.{sys.version_info[1]}" / "triton_python_backend_stub"
         if stub.exists():
             # The stub finds its Python by its own place for some versions: a link would do, a copy always does.
