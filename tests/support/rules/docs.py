@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ansible.playbook.play
-import ansible.playbook.task
 import yaml
 
 from ansible_collections.serving.triton.plugins.module_utils.core.redaction import is_secret_key
+
+from . import tasks
 
 PREFIX = "serving.triton."
 Options = Mapping[str, Mapping[str, Any]]
@@ -108,25 +108,20 @@ def returns(values: Mapping[str, Any], where: str = "") -> list[str]:
 def examples(text: str, documented: Mapping[str, Options]) -> list[str]:
     """Examples that do not parse, call by a short name, or use options that do not exist. documented: FQCN → options."""
     try:
-        tasks = yaml.safe_load(text)
+        entries = yaml.safe_load(text)
     except yaml.YAMLError as error:
         return [f"does not parse: {error}"]
-    if not isinstance(tasks, list) or not tasks:
+    if not isinstance(entries, list) or not entries:
         return ["is not a list of tasks or plays"]
-    return [problem for task in tasks for problem in _task(task, documented)]
-
-
-_BLOCKS = ("block", "rescue", "always")
-_KEYWORDS = {*ansible.playbook.task.Task.fattributes, *ansible.playbook.play.Play.fattributes, *_BLOCKS}
-_LISTS = (*_BLOCKS, "tasks", "pre_tasks", "post_tasks", "handlers")
+    return [problem for entry in entries for problem in _task(entry, documented)]
 
 
 def _task(task: Mapping[str, Any], documented: Mapping[str, Options]) -> Iterator[str]:
-    for part in _LISTS:
+    for part in tasks.LISTS:
         for inner in task.get(part) or []:
             yield from _task(inner, documented)
     for key, arguments in task.items():
-        if key in _KEYWORDS or key.startswith("with_"):
+        if key in tasks.KEYWORDS or key.startswith("with_"):
             continue
         if key.count(".") < 2:
             yield f"{key}: is no FQCN"
