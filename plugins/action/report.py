@@ -12,6 +12,7 @@ from ansible.utils.display import Display
 from ansible_collections.serving.triton.plugins.module_utils.report import service
 from ansible_collections.serving.triton.plugins.plugin_utils.report import summary_enabled, write_report
 
+ARGUMENTS = {"directory": {"type": "path"}}
 FACTS = ("triton_target", "triton_server", "triton_endpoint", "triton_published", "triton_verification", "triton_monitoring")
 
 
@@ -23,7 +24,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _spec, arguments = self.validate_argument_spec(argument_spec={"directory": {"type": "path"}})
+        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
         name = variables["inventory_hostname"]
         facts = {fact: self._templar.template(variables[fact]) for fact in FACTS if fact in variables}

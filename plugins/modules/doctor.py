@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The documentation of the action of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: doctor
+short_description: Diagnose a Triton service
+description:
+  - Asks the server, its models, its repository, its metrics and its Prometheus, and reports every finding with its remedy in one table for
+    people and one JSON file for machines. All checks run, whatever the others find.
+  - The task fails at its end when a check failed, so a playbook that runs it ends with a return code other than 0. Warnings do not fail it.
+  - It changes nothing.
+version_added: 0.1.0
+author: The serving.triton developers
+options:
+  directory:
+    description:
+      - Folder on the controller for C(<inventory_hostname>.doctor.json). It is made with mode V(0700) when it is missing.
+      - Without it no file is written.
+    type: path
+  endpoint:
+    description: The endpoint, as the roles C(server_*) set it in the fact C(triton_endpoint). Without it the service counts as not deployed.
+    type: dict
+    default: {}
+  prometheus:
+    description: URL of the Prometheus that scrapes the service. Without it monitoring is not looked at.
+    type: str
+  repository:
+    description: The published model repository. A path is linted, and the free room of its file system is looked at if mount facts are gathered.
+    type: str
+  src:
+    description: The source of the models. With it, what waits to be published is a warning.
+    type: path
+  timeout:
+    description: Seconds that each request may take.
+    type: float
+    default: 10
+attributes:
+  check_mode:
+    description: In check mode no file is written.
+    support: full
+  diff_mode:
+    description: It changes nothing, so there is nothing to show.
+    support: none
+  idempotent:
+    description: It never reports a change.
+    support: full
+seealso:
+  - module: serving.triton.server_info
+  - module: serving.triton.model_repository_info
+"""
+
+EXAMPLES = r"""
+---
+- name: Diagnose
+  serving.triton.doctor:
+    endpoint: "{{ triton_endpoint }}"
+    repository: /srv/triton/models
+    prometheus: http://127.0.0.1:9090
+    directory: /var/lib/awx/reports
+"""
+
+RETURN = r"""
+---
+report:
+  description: The verdict V(ok), V(warn) or V(fail), and the findings.
+  returned: always
+  type: dict
+  sample:
+    schema: 1
+    service: local
+    verdict: fail
+    findings:
+      - {check: server, status: ok, detail: tritonserver 2.51.0 is live, remedy: ""}
+      - check: model digits
+        status: fail
+        detail: "version 1 is UNAVAILABLE on server: failed to load"
+        remedy: Mend the model, publish it, and run serving.triton.deploy.
+summary:
+  description: The lines of the readable table.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Triton service local: ok"]
+"""

@@ -1,0 +1,62 @@
+#!/usr/bin/python
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The documentation of the action of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: report
+short_description: Write and show the report of a Triton service
+description:
+  - Composes one report from the facts that the roles of this collection set (the server, its endpoint, the published models,
+    what was verified with which latencies, monitoring) and writes it as JSON on the controller.
+  - A readable summary is shown at the end of the run by the callback P(serving.triton.summary#callback), or at once where that
+    callback is not enabled.
+  - The report holds no secret, the endpoint's headers are left out.
+version_added: 0.1.0
+author: The serving.triton developers
+options:
+  directory:
+    description:
+      - Folder on the controller for C(<inventory_hostname>.json). It is made with mode V(0700) when it is missing.
+      - Without it no file is written.
+    type: path
+attributes:
+  check_mode:
+    description: In check mode the report is shown, and no file is written.
+    support: full
+  diff_mode:
+    description: A report is a record of a run, there is no earlier state to compare it with.
+    support: none
+  idempotent:
+    description: Running it again never reports a change.
+    support: full
+"""
+
+EXAMPLES = r"""
+---
+- name: Report
+  serving.triton.report:
+    directory: /var/lib/awx/reports
+"""
+
+RETURN = r"""
+---
+report:
+  description: The report as it was written.
+  returned: success
+  type: dict
+  sample:
+    schema: 1
+    service: local
+    target: host
+    endpoint: {http: "http://127.0.0.1:8000", grpc: "grpc://127.0.0.1:8001", metrics: "http://127.0.0.1:8002/metrics"}
+summary:
+  description: The lines of the readable summary.
+  returned: success
+  type: list
+  elements: str
+  sample: ["Triton service local (host, process, tritonserver 2.51.0)", "  HTTP        http://127.0.0.1:8000"]
+"""
