@@ -290,23 +290,28 @@ class TritonServer:
         raise ServerError(f"tritonserver {self.version} did not answer within {seconds:g} s:\n{self.log[-4000:]}")
 
     def _backends(self) -> Path:
-        """A copy of the wheel's backends, of links, with this interpreter's stub beside the python backend."""
-        home = install(self.version) / "pytriton" / "tritonserver"
+        """A copy of the wheel's python backend with this interpreter's stub, and one such copy for each python-based backend.
+
+        As a library of its own, rather than a bare model.py, a python-based backend has its own shared memory names: 2.39 lets two
+        backends of one prefix run into each other.
+        """
         folder = self._folder / "backends"
-        if folder.exists():
-            return folder
-        python = folder / "python"
-        python.mkdir(parents=True)
-        for source in (home / "backends" / "python").glob("*triton_python*"):
-            # A copy: 2.51 refuses python-based backends whose libtriton_python.so is a link out of the folder.
-            shutil.copy2(source, python / source.name)
+        if not folder.exists():
+            self._backend(folder / "python")
+            for source in sorted(self._extra_backends.iterdir()) if self._extra_backends else []:
+                self._backend(folder / source.name)
+                (folder / source.name / "model.py").symlink_to((source / "model.py").resolve())
+        return folder
+
+    def _backend(self, folder: Path) -> None:
+        home = install(self.version) / "pytriton" / "tritonserver"
+        folder.mkdir(parents=True)
+        # Copies: 2.51 refuses a library that is a link out of its folder, and the stub finds its Python by its own place.
+        shutil.copy2(home / "backends" / "python" / "libtriton_python.so", folder / f"libtriton_{folder.name}.so")
+        shutil.copy2(home / "backends" / "python" / "triton_python_backend_utils.py", folder)
         stub = home / "python_backend_stubs" / f"3.{sys.version_info[1]}" / "triton_python_backend_stub"
         if stub.exists():
-            # The stub finds its Python by its own place for some versions: a link would do, a copy always does.
-            shutil.copy2(stub, python / stub.name)
-        for source in sorted(self._extra_backends.iterdir()) if self._extra_backends else []:
-            (folder / source.name).symlink_to(source.resolve())
-        return folder
+            shutil.copy2(stub, folder)
 
     def _command(self, backends: Path) -> list[str]:
         options: dict[str, Any] = {
@@ -325,7 +330,11 @@ class TritonServer:
             **({"repository-poll-secs": 1} if self.mode == "poll" else {}),
             **self.options,
         }
-        backend_config = [f"python,shm-region-prefix-name={self._shm}", "python,shm-default-byte-size=1048576"]
+        backend_config = [
+            f"{each.name},{setting}"
+            for each in backends.iterdir()
+            for setting in (f"shm-region-prefix-name={self._shm}{each.name}_", "shm-default-byte-size=1048576")
+        ]
         backend_config += _strings(options.pop("backend-config", []))
         options["backend-config"] = backend_config
         program = install(self.version) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
