@@ -17,10 +17,10 @@ KNOWN: dict[str, int] = {
     **dict.fromkeys(("help", "disable-auto-complete-config"), FLAG),
     **dict.fromkeys(
         (
-            "allow-cpu-metrics", "allow-gpu-metrics", "allow-grpc", "allow-http", "allow-metrics", "allow-sagemaker", "allow-vertex-ai",
-            "enable-peer-access", "exit-on-error", "grpc-keepalive-permit-without-calls", "grpc-use-ssl", "grpc-use-ssl-mutual", "log-
-            error", "log-info", "log-warning", "model-namespacing", "reuse-grpc-port", "reuse-http-port", "strict-model-config", "strict-
-            readiness",
+            "allow-cpu-metrics", "allow-gpu-metrics", "allow-grpc", "allow-http", "allow-metrics", "allow-sagemaker",
+            "allow-vertex-ai", "enable-peer-access", "exit-on-error", "grpc-keepalive-permit-without-calls", "grpc-use-ssl",
+            "grpc-use-ssl-mutual", "log-error", "log-info", "log-warning", "model-namespacing", "reuse-grpc-port",
+            "reuse-http-port", "strict-model-config", "strict-readiness",
         ),
         BOOLEAN,
     ),
