@@ -16,7 +16,7 @@ description:
     callback is not enabled.
   - The report holds no secret, the endpoint's headers are left out.
 version_added: 0.1.0
-author: The serving.triton developers
+author: serving.triton developers (@serving-triton)
 options:
   directory:
     description:
