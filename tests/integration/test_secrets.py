@@ -1,0 +1,105 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""No module shows a secret: not in its result, its errors, its diff, nor in what Ansible prints about the call."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.rolecheck import Workspace, assert_secret, module_play
+from support.rules import collection, places
+
+CANARY = "canary-5d41c2"
+PLAIN: Mapping[str, Any] = {
+    "str": "sample",
+    "path": "/nonexistent/sample",
+    "int": 1,
+    "float": 1.0,
+    "bool": False,
+    "list": [],
+    "dict": {},
+    "raw": "sample",
+}
+SECRET: Mapping[str, Any] = {"dict": {"Authorization": f"Bearer {CANARY}", "x-key": CANARY}, "list": [CANARY]}
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Refuses every request and repeats its headers in the answer, as some gateways do."""
+
+    def _refuse(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.dumps({"error": f"refused: {dict(self.headers.items())}"}).encode()
+        self.send_response(403)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_HEAD = _refuse  # noqa: N815 - the names that http.server calls
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
+        """Stays silent."""
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def filled(spec: Mapping[str, Mapping[str, Any]], address: str) -> dict[str, Any]:
+    """Options of a call that holds a canary wherever the argument spec says no_log, and a sample wherever something is required."""
+    values = {name: _value(name, option, address) for name, option in spec.items() if option.get("no_log") or option.get("required")}
+    quick = {"timeout": 1, "retries": 0}
+    return {**values, **{name: value for name, value in quick.items() if name in spec}}
+
+
+def _value(name: str, option: Mapping[str, Any], address: str) -> Any:
+    kind = str(option.get("type", "str"))
+    if name == "endpoint":
+        headers = SECRET["dict"]
+        return {"http": f"http://{address}", "grpc": f"grpc://{address}", "metrics": f"http://{address}/metrics", "headers": headers}
+    if option.get("no_log"):
+        return SECRET.get(kind, CANARY)
+    if option.get("choices"):
+        return option["choices"][0]
+    inner = filled(option.get("options") or {}, address)
+    if kind == "list":
+        return [inner or PLAIN[str(option.get("elements", "str"))]]
+    return inner or PLAIN[kind]
+
+
+def refused(run: Any) -> str:
+    return "\n".join(task.message for task in run.tasks if task.status == "failed")
+
+
+@pytest.mark.parametrize("flags", [(), ("--check", "--diff")], ids=["run", "check"])
+@pytest.mark.parametrize("module", [path.stem for path in places.modules() if "def main" in path.read_text(encoding="utf-8")])
+def test_a_module_shows_no_secret(module: str, flags: tuple[str, ...], gateway: str, tmp_path: Path) -> None:
+    spec = collection.behaviour(places.PLUGINS / "modules" / f"{module}.py").argument_spec
+    for address in ("127.0.0.1:1", gateway):
+        play = module_play(f"serving.triton.{module}", filled(spec, address))
+        run = Workspace(tmp_path, timeout=120).run(play, "-vvv", *flags)
+        assert run.tasks, run.tail()
+        assert_secret(run, [CANARY])
+        # A call that is refused for its form proves nothing about what happens to its secrets.
+        assert "nsupported parameters" not in refused(run), refused(run)
+        assert "missing required arguments" not in refused(run), refused(run)
+        assert "Traceback" not in run.output, run.tail()
+
+
+def test_a_secret_that_shows_is_found(gateway: str, tmp_path: Path) -> None:
+    play = module_play("ansible.builtin.uri", {"url": f"http://{gateway}", "headers": SECRET["dict"], "return_content": True})
+    run = Workspace(tmp_path).run(play, "-vvv")
+    with pytest.raises(AssertionError, match=f"the secret {CANARY} shows"):
+        assert_secret(run, [CANARY])
