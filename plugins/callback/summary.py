@@ -9,7 +9,7 @@ name: summary
 type: aggregate
 short_description: Shows what a run served, verified and changed
 version_added: 0.1.0
-author: serving.triton developers (@serving-triton)
+author: serving.triton contributors (@serving-triton)
 description:
   - After the play recap it prints the summary of each service that M(serving.triton.report) reported in the run, one line per service
     when there are many, and the tasks that changed something.

@@ -15,7 +15,7 @@ description:
   - The task fails at its end when a check failed, so a playbook that runs it ends with a return code other than 0. Warnings do not fail it.
   - It changes nothing.
 version_added: 0.1.0
-author: serving.triton developers (@serving-triton)
+author: serving.triton contributors (@serving-triton)
 options:
   directory:
     description:

@@ -16,7 +16,7 @@ description:
     callback is not enabled.
   - The report holds no secret, the endpoint's headers are left out.
 version_added: 0.1.0
-author: serving.triton developers (@serving-triton)
+author: serving.triton contributors (@serving-triton)
 options:
   directory:
     description:
