@@ -66,7 +66,10 @@ class Control(Protocol):
         """Counters of every loaded model version, in Triton's form; times in nanoseconds."""
 
     def load(self, name: str, config: Mapping[str, Any] | None, timeout: float) -> None:
-        """Loads or reloads; returns when the load is done. config replaces the whole configuration."""
+        """Loads or reloads; returns when the load is done. config replaces the whole configuration.
+
+        Never sent twice: LostAnswerError when the connection breaks meanwhile.
+        """
 
     def unload(self, name: str, dependents: bool, timeout: float) -> None:
         """Asks for an unload; returns before it is done. dependents: also the models that only this ensemble uses."""
@@ -81,10 +84,10 @@ def connect(endpoint: Endpoint, replica: Replica, options: CallOptions, protocol
     Connects with the first call. Raises ImportError when gRPC is needed and tritonclient is missing.
     """
     if replica.http is not None and protocol != "grpc":
-        from .http import HttpControl  # noqa: PLC0415 - a gRPC-only endpoint does not need it
+        from .http import HttpControl
 
         return HttpControl(replica.http, endpoint.headers, endpoint.tls, options)
-    from .grpc import GrpcControl  # noqa: PLC0415 - needs an SDK
+    from .grpc import GrpcControl
 
     assert replica.grpc is not None
     return GrpcControl(replica.grpc, endpoint.headers, endpoint.tls, options)

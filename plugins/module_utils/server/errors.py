@@ -42,10 +42,10 @@ class ControlModeError(UnavailableError):
 
 
 class LoadError(UnavailableError):
-    """A load was tried and failed; `reason` is Triton's own text."""
+    """A load was tried and failed; `reason` is Triton's own text, which says so."""
 
     def __init__(self, reason: str, *, where: str, remedy: str) -> None:
-        super().__init__(f"the load failed: {reason}", where=where, remedy=remedy)
+        super().__init__(reason, where=where, remedy=remedy)
         self.reason = reason
 
 
@@ -111,6 +111,7 @@ _SIGNS: tuple[tuple[str, Callable[[str, str], ServingError]], ...] = (
 
 def from_message(message: str, where: str) -> ServingError | None:
     """The error behind texts that mean the same over HTTP and gRPC in Triton 2.39 to 2.51; None for any other text."""
-    text = message.strip()[:MAX_REASON]
+    # Triton's reasons span lines where a backend reports its traceback.
+    text = " ".join(message.split())[:MAX_REASON].rstrip("; ")
     lowered = text.lower()
     return next((make(text, where) for sign, make in _SIGNS if sign in lowered), None)

@@ -22,6 +22,7 @@ from .errors import (
     MAX_REASON,
     BusyError,
     ConnectionFailedError,
+    LostAnswerError,
     NotReadyError,
     NotServerError,
     RequestError,
@@ -36,15 +37,8 @@ T = TypeVar("T")
 RESTRICTED_PREFIX = "triton-grpc-protocol-"
 _START = "Check that the server runs and the port is right; tritonserver opens its ports only after the initial loads."
 _TLS_SIGNS = ("ssl", "certificate", "handshake", "tls")
-_LOST_SIGNS = (
-    "failed to connect",
-    "connection refused",
-    "socket closed",
-    "connection reset",
-    "dns resolution",
-    "end of tcp stream",
-    "recvmsg",
-)
+_UNSENT_SIGNS = ("failed to connect", "connection refused", "dns resolution", "name resolution")
+_LOST_SIGNS = (*_UNSENT_SIGNS, "socket closed", "connection reset", "end of tcp stream", "recvmsg", "goaway", "broken pipe")
 
 
 def metadata(headers: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +64,9 @@ def failure(error: InferenceServerException, where: str) -> ServingError:
         remedy = "Check endpoint.tls: the authority's file, the server's name, and the client's certificate if the server wants one."
         return TlsError(f"the TLS handshake failed: {text[:300]}", where=where, remedy=remedy)
     if status == "UNAVAILABLE" and any(sign in lowered for sign in _LOST_SIGNS):
-        return ConnectionFailedError(f"the connection failed: {text[:300]}", where=where, remedy=_START, sent=True)
+        return ConnectionFailedError(
+            f"the connection failed: {text[:300]}", where=where, remedy=_START, sent=not any(sign in lowered for sign in _UNSENT_SIGNS)
+        )
     return _by_status(status, text[:MAX_REASON], where)
 
 
@@ -132,9 +128,12 @@ class GrpcControl:
             try:
                 return method(*arguments, client_timeout=timeout or self._options.timeout, **self._common, **named)
             except InferenceServerException as error:
-                raise failure(error, self.where) from error
+                meant = failure(error, self.where)
+                if isinstance(meant, ConnectionFailedError) and meant.sent and not resend:
+                    raise LostAnswerError(meant.what, where=meant.where, remedy=meant.remedy) from error
+                raise meant from error
 
-        return retry(once, self._options.policy, self._options.clock) if resend else once()
+        return retry(once, self._options.policy, self._options.clock)
 
     def live(self) -> bool:
         return self._flag(self.client.is_server_live)
@@ -167,10 +166,10 @@ class GrpcControl:
         return [_statistics(model) for model in _plain(answer, defaults=True).get("model_stats", [])]
 
     def load(self, name: str, config: Mapping[str, Any] | None, timeout: float) -> None:
-        self.call(self.client.load_model, name, config=json.dumps(config) if config else None, timeout=timeout)
+        self.call(self.client.load_model, name, config=json.dumps(config) if config else None, timeout=timeout, resend=False)
 
     def unload(self, name: str, dependents: bool, timeout: float) -> None:
-        self.call(self.client.unload_model, name, unload_dependents=dependents, timeout=timeout)
+        self.call(self.client.unload_model, name, unload_dependents=dependents, timeout=timeout, resend=False)
 
     def close(self) -> None:
         self.client.close()

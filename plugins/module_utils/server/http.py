@@ -284,7 +284,7 @@ class HttpControl:
     def _repository(self, name: str, verb: str, parameters: Mapping[str, Any], timeout: float) -> None:
         path = f"/v2/repository/models/{quote(name, safe='')}/{verb}"
         body = json.dumps({"parameters": parameters} if parameters else {}).encode()
-        reply = self.transport.call(Request("POST", path, body, {"Content-Type": "application/json"}, timeout))
+        reply = self.transport.call(Request("POST", path, body, {"Content-Type": "application/json"}, timeout, resend=False))
         self._check(reply, path)
 
     def _flag(self, path: str) -> bool:

@@ -26,7 +26,7 @@ def each(call: Callable[[T], R], items: Sequence[T], workers: int) -> list[R | S
     if len(items) <= 1 or workers <= 1:
         return [attempt(call, item) for item in items]
     # Imported here: it costs as much start-up time as the rest of this package, and one server with one model needs none of it.
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(min(workers, len(items))) as pool:
         return list(pool.map(lambda item: attempt(call, item), items))
