@@ -1,0 +1,156 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The commit record of a published repository: what we put there. Pure; stores read and write its bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..core.errors import InputError
+from .layout import MANIFEST_FILE, SAFE_NAME, VERSION_NAME
+
+SCHEMA = 1
+# Everything of ours beside the models begins with this: the manifest, the lock, a workspace.
+OWN_PREFIX = ".serving-triton"
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelTree(Generic[T]):
+    """A model's files. files: path in the model's folder → T, outside of versions; versions: number → path in the version's folder → T.
+
+    A version without a file counts: an ensemble's is an empty folder.
+    """
+
+    files: Mapping[str, T] = field(default_factory=dict)
+    versions: Mapping[int, Mapping[str, T]] = field(default_factory=dict)
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Every file as (path in the model's folder, T), in order."""
+        yield from sorted(self.files.items())
+        for number in sorted(self.versions):
+            yield from ((f"{number}/{path}", item) for path, item in sorted(self.versions[number].items()))
+
+    def flat(self) -> dict[str, T]:
+        """path in the model's folder → T."""
+        return dict(self.items())
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """size: bytes. sha256: hex. stamp: what the store says of an untouched file (an mtime, an ETag); empty where unknown."""
+
+    size: int
+    sha256: str
+    stamp: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """models: name → what we published of it. pending: models that a publish was about to change when it wrote this.
+
+    created_root: the repository's folder was made by us, so it goes with the last model. publisher, time: for people; never compared.
+    """
+
+    models: Mapping[str, ModelTree[FileRecord]] = field(default_factory=dict)
+    pending: tuple[str, ...] = ()
+    created_root: bool = False
+    publisher: str = field(default="", compare=False)
+    time: str = field(default="", compare=False)
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether every part is a name that all stores and Triton can hold, and none leads elsewhere."""
+    return all(SAFE_NAME.match(part) and part not in (".", "..") for part in path.split("/"))
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a folder of this name can be published. Names with a leading dot are ours or other tools'."""
+    return is_safe_path(name) and "/" not in name and not name.startswith(".")
+
+
+def dump(manifest: Manifest) -> bytes:
+    """The manifest as it is stored: JSON, the same bytes for the same content."""
+    document = {
+        "schema": SCHEMA,
+        "publisher": manifest.publisher,
+        "time": manifest.time,
+        "created_root": manifest.created_root,
+        "pending": sorted(manifest.pending),
+        "models": {name: _dump_model(tree) for name, tree in sorted(manifest.models.items())},
+    }
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def parse(raw: bytes | None) -> tuple[Manifest | None, str]:
+    """The manifest and a note for the user. A damaged manifest counts as missing, and the note says so.
+
+    Raises InputError for a schema of a newer release: it may say things that this one would undo.
+    """
+    if raw is None:
+        return None, ""
+    try:
+        document = json.loads(raw)
+        schema = document["schema"]
+    except (ValueError, KeyError, TypeError):
+        return None, _damaged("it is not a manifest")
+    if schema != SCHEMA:
+        raise InputError(
+            f"the manifest has schema {schema!r}, this release knows {SCHEMA}",
+            where=MANIFEST_FILE,
+            remedy="Publish with the release of serving.triton that wrote it, or a newer one.",
+        )
+    try:
+        return _parse(document), ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, _damaged(f"{type(error).__name__} {error}")
+
+
+def _damaged(why: str) -> str:
+    return f"{MANIFEST_FILE} is damaged ({why}) and counts as missing: models in the repository are taken for somebody else's"
+
+
+def _dump_model(tree: ModelTree[FileRecord]) -> dict[str, Any]:
+    versions = {str(number): _dump_files(files) for number, files in sorted(tree.versions.items())}
+    return {"files": _dump_files(tree.files), "versions": versions}
+
+
+def _dump_files(files: Mapping[str, FileRecord]) -> dict[str, Any]:
+    return {path: {"size": each.size, "sha256": each.sha256, "stamp": each.stamp} for path, each in sorted(files.items())}
+
+
+def _parse(document: dict[str, Any]) -> Manifest:
+    models = {_name(name): _parse_model(model) for name, model in document["models"].items()}
+    pending = tuple(_name(name) for name in document["pending"])
+    return Manifest(models, pending, bool(document["created_root"]), str(document["publisher"]), str(document["time"]))
+
+
+def _parse_model(document: dict[str, Any]) -> ModelTree[FileRecord]:
+    versions: dict[int, Mapping[str, FileRecord]] = {}
+    for number, files in document["versions"].items():
+        if not VERSION_NAME.match(number):
+            raise ValueError(number)
+        versions[int(number)] = _parse_files(files)
+    return ModelTree(_parse_files(document["files"]), versions)
+
+
+def _parse_files(document: dict[str, Any]) -> dict[str, FileRecord]:
+    files: dict[str, FileRecord] = {}
+    for path, each in document.items():
+        # These paths are written to and deleted: never trust them.
+        if not is_safe_path(path) or not _SHA256.match(each["sha256"]):
+            raise ValueError(path)
+        files[path] = FileRecord(int(each["size"]), each["sha256"], str(each["stamp"]))
+    return files
+
+
+def _name(name: str) -> str:
+    if not is_model_name(name):
+        raise ValueError(name)
+    return name

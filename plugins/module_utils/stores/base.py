@@ -1,0 +1,89 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a store of model repositories can do. One file a store; `publisher.py` drives all of them.
+
+A publish: `publishing()` is entered, the manifest is read again, `stage` brings every file's content near, the manifest is written with the
+models about to change as pending, the steps switch each model, the manifest is written as the commit record, `publishing()` is left.
+Keys are "model/path" with forward slashes, relative to the repository; all were checked to be safe names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..repository.manifest import ModelTree
+from ..repository.publish import Entry, ModelChange, SourceFile
+from ..repository.publish_steps import Step
+
+# Bytes done so far, bytes in all.
+Progress = Callable[[int, int], None]
+
+
+class Store(Protocol):
+    """Every call may raise a ServingError that says what, where and what to do next; none lets an OSError or an SDK's error through."""
+
+    @property
+    def url(self) -> str:
+        """The repository as the user would write it."""
+
+    def read_manifest(self) -> bytes | None:
+        """The manifest's bytes, None where there is none (or no repository)."""
+
+    def names(self) -> frozenset[str]:
+        """The model folders, ours and others'; without our own workspace."""
+
+    def tree(self, model: str) -> ModelTree[Entry]:
+        """Every file of a model with size and stamp. What servers leave there (`__pycache__`, .nfs files) is not listed."""
+
+    def digest(self, key: str) -> str:
+        """SHA-256 of a file's content. A store may answer it from metadata that it can trust."""
+
+    def read_text(self, key: str) -> str | None:
+        """A small text file's content, None where there is none."""
+
+    def leftovers(self) -> tuple[str, ...]:
+        """What a broken publish left behind; empty while somebody publishes."""
+
+    def publishing(self) -> AbstractContextManager[bool]:
+        """Locks the repository, makes it where needed, clears leftovers away; yields whether it made the repository.
+
+        Raises ConflictError when somebody else publishes. Leaving it always frees the lock and the workspace.
+        """
+
+    def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
+        """Brings all content near, without making anything visible, and checks it against its digests. Checks space first.
+
+        A store without a staging area may do nothing here and transfer in `run`.
+        """
+
+    def replace_model(self, change: ModelChange) -> bool:
+        """Makes all of a change visible at once. False where the store cannot; nothing has changed then."""
+
+    def run(self, step: Step) -> None:
+        """One switch; the content of its files was staged."""
+
+    def set_attributes(self, keys: Iterable[str]) -> None:
+        """Gives files (and their folders) the wanted owner, group and mode."""
+
+    def write_manifest(self, data: bytes | None) -> None:
+        """Puts the manifest in place, durably and after everything before it; None removes it."""
+
+    def remove_root(self) -> None:
+        """Removes the repository's folder if it is empty and the store knows folders."""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """owner, group: name or number, None for the publisher's own. file_mode, directory_mode: permission bits, None for the defaults.
+
+    concurrency: transfers at once.
+    """
+
+    owner: str | None = None
+    group: str | None = None
+    file_mode: int | None = None
+    directory_mode: int | None = None
+    concurrency: int = 4

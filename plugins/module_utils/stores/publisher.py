@@ -1,0 +1,137 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Publishes to any store: observe, plan, apply. What the module hands to `module.run_plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ..core.errors import ConflictError
+from ..core.plan import Plan
+from ..repository.layout import CONFIG_FILE, MANIFEST_FILE
+from ..repository.manifest import FileRecord, Manifest, ModelTree, dump, parse
+from ..repository.publish import (
+    ModelChange,
+    Observed,
+    Options,
+    Publication,
+    SourceFile,
+    plan_absent,
+    plan_present,
+    report,
+    to_digest,
+    to_list,
+)
+from ..repository.publish_steps import is_compound, steps
+from .base import Progress, Store
+
+
+def _quiet(_done: int, _total: int) -> None:
+    """No progress wanted."""
+
+
+class Publisher:
+    """desired: model → its files, None to take away what `options` names. publisher: told in the manifest, for people."""
+
+    def __init__(
+        self,
+        store: Store,
+        desired: Mapping[str, ModelTree[SourceFile]] | None,
+        options: Options,
+        *,
+        publisher: str = "",
+        progress: Progress = _quiet,
+    ) -> None:
+        self._store, self._desired, self._options = store, desired, options
+        self._publisher, self._progress = publisher, progress
+        self._observed = Observed()
+
+    def observe(self) -> Observed:
+        raw = self._store.read_manifest()
+        manifest, note = parse(raw)
+        seen = Observed(manifest, note, raw, self._store.names(), leftovers=self._store.leftovers())
+        absent = self._desired is None
+        trees = {name: self._store.tree(name) for name in to_list(self._desired or (), seen, self._options, absent=absent)}
+        seen = dataclasses.replace(seen, trees=trees)
+        keys = [] if absent else to_digest(self._desired or {}, seen, self._options)
+        self._observed = dataclasses.replace(seen, digests={key: self._store.digest(key) for key in keys})
+        return self._observed
+
+    def plan(self, actual: Observed) -> Publication:
+        if self._desired is None:
+            return plan_absent(actual, self._options)
+        return plan_present(self._desired, actual, self._options)
+
+    def apply(self, plan: Plan) -> None:
+        """Carries a Publication out. Nothing in the repository changes before all content is staged."""
+        assert isinstance(plan, Publication)
+        created_root = self._observed.committed.created_root
+        with self._store.publishing() as created:
+            if self._store.read_manifest() != self._observed.raw:
+                raise ConflictError("somebody else published in the meantime", where=self._store.url, remedy="Run this again.")
+            created_root = created_root or created
+            changes = plan.changes
+            uploads = {key: each for change in changes for key, each in change.uploads().items()}
+            if uploads:
+                self._store.stage(uploads, self._progress)
+            if any(MANIFEST_FILE in action.target for action in plan):
+                self._commit(plan, changes, created_root)
+        if plan.manifest is None and created_root:
+            self._store.remove_root()
+
+    def _commit(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> None:
+        if changes:
+            self._write(self._pending(changes, created_root))
+        for change in changes:
+            self._switch(change)
+        self._write(plan.manifest and self._stamped(plan, changes, created_root))
+
+    def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
+        """What is there now, and which models are about to change: a publish that dies is found and finished by the next."""
+        old = self._observed.committed
+        pending = sorted({*old.pending, *(change.name for change in changes)})
+        return dataclasses.replace(old, pending=tuple(pending), created_root=created_root)
+
+    def _switch(self, change: ModelChange) -> None:
+        done = is_compound(change) and self._store.replace_model(change)
+        if not done:
+            for step in steps(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}")):
+                self._store.run(step)
+        if change.set_attributes:
+            self._store.set_attributes(f"{change.name}/{path}" for path, _ in self._store.tree(change.name).items())
+
+    def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
+        """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""
+        assert plan.manifest is not None
+        old = self._observed.committed.models
+        changed = {change.name for change in changes}
+        models = dict(plan.manifest.models)
+        for name, record in plan.manifest.models.items():
+            if record is not old.get(name) or name in changed:
+                listed = {path: entry.stamp for path, entry in self._store.tree(name).items()}
+                models[name] = _with_stamps(record, listed)
+        return dataclasses.replace(plan.manifest, models=models, created_root=created_root)
+
+    def _write(self, manifest: Manifest | None) -> None:
+        if manifest is not None:
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            manifest = dataclasses.replace(manifest, publisher=self._publisher, time=now)
+        self._store.write_manifest(None if manifest is None else dump(manifest))
+
+    def result(self, _actual: Observed, plan: Plan, _applied: bool) -> dict[str, Any]:
+        assert isinstance(plan, Publication)
+        separator = "" if self._store.url.endswith("/") else "/"
+        manifest = f"{self._store.url}{separator}{MANIFEST_FILE}"
+        return {"repository": self._store.url, "manifest": manifest if plan.manifest is not None else "", **report(plan)}
+
+
+def _with_stamps(tree: ModelTree[FileRecord], listed: Mapping[str, str]) -> ModelTree[FileRecord]:
+    def stamp(path: str, record: FileRecord) -> FileRecord:
+        return dataclasses.replace(record, stamp=listed.get(path, ""))
+
+    files = {path: stamp(path, each) for path, each in tree.files.items()}
+    versions = {number: {path: stamp(f"{number}/{path}", each) for path, each in group.items()} for number, group in tree.versions.items()}
+    return ModelTree(files, versions)

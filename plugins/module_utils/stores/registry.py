@@ -1,0 +1,30 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which store serves which URL. A new store is one file and one line here; it imports its SDK when it is opened, not before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..core.errors import InputError
+from .base import Store, StoreOptions
+from .posix import PosixStore
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Called with what follows the scheme; a plain path is the scheme "file".
+STORES: dict[str, Callable[[str, StoreOptions], Store]] = {"file": PosixStore}
+
+
+def open_store(repository: str, options: StoreOptions) -> Store:
+    """The store that a repository's URL or path names. Raises InputError for a scheme that no store serves."""
+    match = _SCHEME.match(repository)
+    scheme = match.group(1).lower() if match else "file"
+    if scheme not in STORES:
+        raise InputError(
+            f"no store serves {scheme}:// yet; supported are a path and {', '.join(f'{name}://' for name in sorted(STORES))}",
+            where=repository,
+            remedy="Give one of these.",
+            supported=sorted(STORES),
+        )
+    return STORES[scheme](repository[match.end() :] if match else repository, options)

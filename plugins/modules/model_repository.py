@@ -1,0 +1,318 @@
+#!/usr/bin/python
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_repository
+short_description: Publish models to a repository that Triton servers read
+version_added: 0.1.0
+author: serving.triton contributors (@serving-triton)
+description:
+  - Publishes a folder of models to the repository that Triton servers read, so that no server, polling or not, ever sees half a version.
+  - A published version is immutable. A file that differs in one is an error that offers the next version number, unless O(force=true).
+    A model's other files, such as C(config.pbtxt) and labels, may change.
+  - A manifest, C(.serving-triton.json) in the repository, records what was published. It is written last; what it does not list
+    belongs to
+    somebody else and is never touched.
+  - What is missing or was changed by hand is found and repaired. A publish that was killed is finished, and its leftovers are removed,
+    by the
+    next one. One publisher works at a time.
+notes:
+  - Content waits in a hidden folder beside the repository, so the publisher should be allowed to write to the repository's parent
+    folder, and
+    the repository should be a folder in a mounted file system, not the mount point. Where that cannot be, content waits as hidden
+    plain files
+    in the repository, which Triton does not see, and a guarded hidden folder is there for the moment of each switch. A server that
+    starts in
+    just that moment with C(--exit-on-error) does not start.
+  - A new version together with a new C(config.pbtxt) is switched in one step as far as servers can tell. Several other files of a
+    model that
+    change at once (labels, O(force) of a version) are exchanged in one step on local file systems; on NFS and CephFS, which cannot
+    exchange
+    folders, they change one after the other within milliseconds, and a version overwritten by O(force) is missing for that long.
+  - Servers in poll mode load what was published by themselves. Others are told by M(serving.triton.model).
+options:
+  repository:
+    description:
+      - "Where to publish: the absolute path of a folder (a local disk, NFS, CephFS, a mounted volume), or its C(file://) URL."
+      - The folder is made where it does not exist.
+    type: str
+    required: true
+  src:
+    description:
+      - "The folder to publish, on the machine where the module runs: one folder for each model. Required for O(state=present)."
+      - Folders with a leading dot, C(__pycache__) and files beside the models are not published.
+    type: path
+  state:
+    description:
+      - V(present) publishes O(src).
+      - V(absent) takes away O(models), or their O(version), or without O(models) everything that was published, with the manifest and,
+        if it was
+        made by a publish and is empty then, the folder.
+    type: str
+    choices: [present, absent]
+    default: present
+  models:
+    description: Publish, prune or take away only these models. All when empty.
+    type: list
+    elements: str
+    default: []
+  version:
+    description: Publish or take away only this version of O(models). A model's other files are published too.
+    type: int
+  keep_versions:
+    description: Keep only so many of the newest versions of each model; older ones are not published, and removed if they were. V(0)
+      keeps all.
+    type: int
+    default: 0
+  prune:
+    description: Remove models and versions that were published and are not in O(src) any more.
+    type: bool
+    default: false
+  force:
+    description:
+      - Overwrite versions that are published with other content, and models and versions that somebody else made; with O(state=absent)
+        remove these.
+      - Servers that load just then may see the new content under the old version number.
+    type: bool
+    default: false
+  adopt:
+    description:
+      - Take over models of the same name that somebody else made. Their versions must hold what O(src) holds, their other files are
+        replaced.
+    type: bool
+    default: false
+  verify:
+    description:
+      - How to look at what is published already.
+      - V(manifest) trusts the manifest; V(list) compares names, sizes and times and reads the files that differ in time; V(digest)
+        reads all files.
+    type: str
+    choices: [manifest, list, digest]
+    default: list
+  owner:
+    description: User that owns what is published, by name or number. The publishing user when left out.
+    type: str
+  group:
+    description: Group that owns what is published, by name or number. That of the publishing user when left out.
+    type: str
+  mode:
+    description: Mode of published files, as an octal string. V(0644) for new files when left out, whatever the umask; set it to keep
+      all files at it.
+    type: raw
+  directory_mode:
+    description: Mode of new folders, as an octal string. V(0755) when left out, whatever the umask.
+    type: raw
+  concurrency:
+    description: Files that are read, copied and hashed at the same time.
+    type: int
+    default: 4
+  digest_cache:
+    description:
+      - File that remembers digests of unchanged source files between runs. It holds no secret and may be removed at any time.
+      - C(serving.triton/digests.json) in the user's cache folder when left out; empty for no cache.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Predicts what would change without changing it.
+  diff_mode:
+    support: full
+    description: Shows the files of the models that change with their digests, before and after.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+seealso:
+  - module: serving.triton.model_repository_info
+  - module: serving.triton.model
+"""
+
+EXAMPLES = r"""
+- name: Publish models
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: /srv/triton/models
+
+- name: Publish two models, keep three versions of each
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: /mnt/nfs/triton/models
+    models: [digits, forest]
+    keep_versions: 3
+    owner: triton
+    group: triton
+
+- name: Make the repository hold what the source holds, and nothing else of ours
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: /srv/triton/models
+    prune: true
+
+- name: Take one version away
+  serving.triton.model_repository:
+    repository: /srv/triton/models
+    models: [digits]
+    version: 2
+    state: absent
+
+- name: Take away everything that was published
+  serving.triton.model_repository:
+    repository: /srv/triton/models
+    state: absent
+"""
+
+RETURN = r"""
+models:
+  description:
+    - The models of O(src), or those taken away. C(state) is new, changed, unchanged or removed; C(versions) are the published ones
+      afterwards,
+      C(changed_versions) those added or replaced by this run.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: digits, versions: [1, 2], changed_versions: [2], state: changed}]
+changed_models:
+  description: Models that a server must load, or load again.
+  returned: success
+  type: list
+  elements: str
+  sample: [digits]
+removed_models:
+  description: Models that were taken away.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+repository:
+  description: The repository, as servers on this machine read it.
+  returned: success
+  type: str
+  sample: /srv/triton/models
+manifest:
+  description: The manifest's place. Empty when nothing is published any more.
+  returned: success
+  type: str
+  sample: /srv/triton/models/.serving-triton.json
+bytes:
+  description: Bytes transferred.
+  returned: success
+  type: int
+  sample: 1048576
+actions:
+  description: What was done (in check mode, would be done), in order.
+  returned: success
+  type: list
+  elements: str
+  sample: ["update model digits (version 2 added, config.pbtxt written)", "write .serving-triton.json"]
+notes:
+  description: What the user should know and this run could not mend, such as a damaged version that the source does not hold.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import getpass
+import os
+import socket
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.module import run_plan
+from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import check_apart, check_names, read_source
+from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
+
+
+def argument_spec() -> dict[str, Any]:
+    return {
+        "repository": {"type": "str", "required": True},
+        "src": {"type": "path"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "models": {"type": "list", "elements": "str", "default": []},
+        "version": {"type": "int"},
+        "keep_versions": {"type": "int", "default": 0},
+        "prune": {"type": "bool", "default": False},
+        "force": {"type": "bool", "default": False},
+        "adopt": {"type": "bool", "default": False},
+        "verify": {"type": "str", "choices": ["manifest", "list", "digest"], "default": "list"},
+        "owner": {"type": "str"},
+        "group": {"type": "str"},
+        "mode": {"type": "raw"},
+        "directory_mode": {"type": "raw"},
+        "concurrency": {"type": "int", "default": 4},
+        "digest_cache": {"type": "path"},
+    }
+
+
+def octal(params: dict[str, Any], option: str) -> int | None:
+    """The permission bits that an option names."""
+    value = params[option]
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        bits = int(str(value), 8)
+    except ValueError:
+        bits = -1
+    if not 0 <= bits <= 0o7777:
+        raise InputError(f"{value!r} is not an octal mode", where=option, remedy='Give it quoted, such as "0644".')
+    return bits
+
+
+def check_numbers(params: dict[str, Any]) -> None:
+    for option, least in (("version", 1), ("keep_versions", 0), ("concurrency", 1)):
+        if params[option] is not None and params[option] < least:
+            raise InputError(f"{params[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
+
+
+def read(params: dict[str, Any]) -> dict[str, ModelTree[SourceFile]]:
+    place = params["digest_cache"]
+    if place is None:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        place = os.path.join(home, "serving.triton", "digests.json")
+    cache = DigestCache(place or None)
+    desired = read_source(params["src"], params["models"], cache, params["concurrency"])
+    cache.save()
+    if params["version"] is not None:
+        lacking = [name for name in params["models"] if params["version"] not in desired[name].versions]
+        if lacking:
+            what = f"the source has no version {params['version']} of {', '.join(lacking)}"
+            raise InputError(what, where=params["src"], remedy="Correct the version or the models.")
+    return desired
+
+
+def build(params: dict[str, Any]) -> Publisher:
+    check_numbers(params)
+    models = tuple(dict.fromkeys(params["models"]))
+    check_names(models)
+    owner, group = params["owner"], params["group"]
+    modes = octal(params, "mode"), octal(params, "directory_mode")
+    store = open_store(params["repository"], StoreOptions(owner, group, *modes, params["concurrency"]))
+    desired = None
+    if params["state"] == "present":
+        check_apart(params["src"], store.url)
+        desired = read(params)
+    options = Options(models, *(params[name] for name in ("version", "keep_versions", "prune", "force", "adopt", "verify")))
+    return Publisher(store, desired, options, publisher=f"{getpass.getuser()}@{socket.gethostname()}")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "present", ["src"])],
+        required_by={"version": ["models"]},
+        supports_check_mode=True,
+    )
+    run_plan(module, lambda: build(module.params))
+
+
+if __name__ == "__main__":
+    main()
