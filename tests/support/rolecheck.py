@@ -36,7 +36,7 @@ TaskKey = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one task did on one host. status: ok, skipped, failed, ignored or unreachable."""
+    """What one task did on one host. status: ok, skipped, failed, ignored or unreachable. seconds: how long it took."""
 
     host: str
     task: str
@@ -45,6 +45,7 @@ class Outcome:
     status: str
     changed: bool
     message: str = ""
+    seconds: float = 0.0
 
     @property
     def key(self) -> TaskKey:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -24,6 +25,10 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "record"
     CALLBACK_NEEDS_ENABLED = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: dict[tuple[str, str], float] = {}
+
     def _write(self, line: dict[str, Any]) -> None:
         with open(os.environ["SERVING_TRITON_RECORD"], "a", encoding="utf-8") as record:
             record.write(json.dumps(line, default=str) + "\n")
@@ -31,6 +36,7 @@ class CallbackModule(CallbackBase):
     def _outcome(self, result: Any, status: str, item: bool = False) -> None:
         values = result.result if hasattr(result, "result") else result._result
         task, host = (result.task, result.host) if hasattr(result, "task") else (result._task, result._host)
+        began = self._started.get((host.get_name(), task._uuid), time.monotonic())
         self._write(
             {
                 "event": "item" if item else "task",
@@ -41,8 +47,12 @@ class CallbackModule(CallbackBase):
                 "status": status,
                 "changed": bool(values.get("changed")),
                 "message": str(values.get("msg", "")),
+                "seconds": time.monotonic() - began,
             }
         )
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        self._started[host.get_name(), task._uuid] = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._outcome(result, "ok")
