@@ -127,25 +127,10 @@ def run_playbook(
             Path(name).write_text(json.dumps(list(playbook)))
         events = Path(folder) / "events"
         events.touch()
-        callbacks = ["events"]
-        if (ROOT / "plugins" / "callback" / "summary.py").exists():
-            callbacks.insert(0, "serving.triton.summary")
-        more = {
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "support" / "callback"),
-            "ANSIBLE_CALLBACKS_ENABLED": ",".join(callbacks),
-            "SERVING_TRITON_EVENTS": str(events),
-            **(env or {}),
-        }
         command = ["ansible-playbook", name, "--inventory", str(inventory), *args]
+        more = environment(**_callbacks(events), **(env or {}))
         done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=environment(**more),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=more, cwd=ROOT, stdin=subprocess.DEVNULL
         )
         lines = [json.loads(line) for line in events.read_text().splitlines()]
     output = done.stdout + done.stderr
@@ -154,3 +139,14 @@ def run_playbook(
     assert rc is None or done.returncode == rc, f"ansible-playbook ended with {done.returncode}:\n{output}"
     stats = next((line["stats"] for line in lines if line["status"] == "stats"), {})
     return Result(done.returncode, output, stats, [line for line in lines if line["status"] != "stats"])
+
+
+def _callbacks(events: Path) -> dict[str, str]:
+    callbacks = ["events"]
+    if (ROOT / "plugins" / "callback" / "summary.py").exists():
+        callbacks.insert(0, "serving.triton.summary")
+    return {
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "support" / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": ",".join(callbacks),
+        "SERVING_TRITON_EVENTS": str(events),
+    }

@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the collection asks of one server, whatever the protocol; and the choice of the protocol."""
+"""What the collection asks of one server, whatever the protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..core.wait import Clock, RetryPolicy
-from .endpoint import Endpoint, Replica
 
 READY = "READY"
 LOADING = "LOADING"
@@ -76,18 +75,3 @@ class Control(Protocol):
 
     def close(self) -> None:
         """Closes the connections."""
-
-
-def connect(endpoint: Endpoint, replica: Replica, options: CallOptions, protocol: str = "") -> Control:
-    """A client for one replica: over HTTP where it is offered, else gRPC; `protocol` ("http", "grpc") decides otherwise.
-
-    Connects with the first call. Raises ImportError when gRPC is needed and tritonclient is missing.
-    """
-    if replica.http is not None and protocol != "grpc":
-        from .http import HttpControl
-
-        return HttpControl(replica.http, endpoint.headers, endpoint.tls, options)
-    from .grpc import GrpcControl
-
-    assert replica.grpc is not None
-    return GrpcControl(replica.grpc, endpoint.headers, endpoint.tls, options)

@@ -7,12 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-import grpc
-import tritonclient.grpc as client
-from google.protobuf.json_format import MessageToDict
-from tritonclient.utils import InferenceServerException
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import InputError, ServingError
 from ..core.wait import retry
@@ -32,6 +27,10 @@ from .errors import (
     UnsupportedError,
     from_message,
 )
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
 
 T = TypeVar("T")
 RESTRICTED_PREFIX = "triton-grpc-protocol-"
@@ -86,8 +85,11 @@ def _by_status(status: str, text: str, where: str) -> ServingError:
     return RequestError(f"the server refuses the request ({said})", where=where, remedy="Correct the request, or look at the server's log.")
 
 
-def open_client(address: Address, tls: Tls) -> client.InferenceServerClient:
+def open_client(address: Address, tls: Tls) -> InferenceServerClient:
     """A channel of its own; it connects with the first call and may be shared among threads."""
+    import grpc
+    from tritonclient.grpc import InferenceServerClient
+
     # Without a sub-channel pool of its own a channel to a server that died shares the back-off of others.
     options: list[tuple[str, Any]] = [
         ("grpc.use_local_subchannel_pool", 1),
@@ -95,14 +97,14 @@ def open_client(address: Address, tls: Tls) -> client.InferenceServerClient:
         ("grpc.max_send_message_length", -1),
     ]
     if not address.secure:
-        return client.InferenceServerClient(address.netloc, channel_args=options)
+        return InferenceServerClient(address.netloc, channel_args=options)
     if not tls.validate_certs:
         remedy = "Give the server's own certificate or its authority as ca_file; use server_name if the name differs."
         raise InputError("gRPC cannot connect without validating the certificate", where="endpoint.tls.validate_certs", remedy=remedy)
     if tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     credentials = grpc.ssl_channel_credentials(_read(tls.ca_file), _read(tls.key_file or tls.cert_file), _read(tls.cert_file))
-    return client.InferenceServerClient(address.netloc, creds=credentials, channel_args=options)
+    return InferenceServerClient(address.netloc, creds=credentials, channel_args=options)
 
 
 def _read(path: str) -> bytes | None:
@@ -123,6 +125,7 @@ class GrpcControl:
 
     def call(self, method: Callable[..., T], *arguments: Any, timeout: float = 0, resend: bool = True, **named: Any) -> T:
         """One call of tritonclient with retries and this package's errors."""
+        from tritonclient.utils import InferenceServerException
 
         def once() -> T:
             try:
@@ -183,6 +186,8 @@ class GrpcControl:
 
 def _plain(message: Any, *, defaults: bool = False) -> dict[str, Any]:
     """A protobuf message as plain values, with the field names of the HTTP protocol."""
+    from google.protobuf.json_format import MessageToDict
+
     value: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=defaults)
     return value
 

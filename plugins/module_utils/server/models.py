@@ -12,7 +12,8 @@ from typing import Any
 from ..core.errors import InputError, ServingError, TransientError, UnavailableError
 from ..core.plan import Action, Plan
 from ..core.wait import Probe, wait_until
-from .control import LOADING, READY, CallOptions, Control, ModelState, connect
+from .connect import connect
+from .control import LOADING, READY, CallOptions, Control, ModelState
 from .endpoint import Endpoint, Replica
 from .errors import LoadError, LostAnswerError
 from .parallel import attempt, each

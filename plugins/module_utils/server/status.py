@@ -10,7 +10,8 @@ from typing import Any
 
 from ..core.errors import ServingError, TransientError, UnavailableError
 from ..core.wait import Probe, RetryPolicy, wait_until
-from .control import LOADING, READY, UNAVAILABLE, UNLOADING, CallOptions, Control, ModelState, connect
+from .connect import connect
+from .control import LOADING, READY, UNAVAILABLE, UNLOADING, CallOptions, Control, ModelState
 from .endpoint import Endpoint, Replica
 from .errors import NotServerError, TlsError
 from .parallel import attempt, each
