@@ -59,6 +59,8 @@ LINE = 140
 AGREEMENT = 0.99
 # Shares of the held-out rows whose most probable class must be right.
 ACCURACY = {"digits": 0.95, "digits_pipeline": 0.95, "forest": 0.95}
+# Fewer rows: one more or less wrong must not decide.
+GOLDEN_ACCURACY = {"digits": 0.95, "digits_pipeline": 0.95, "forest": 0.92}
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def forest() -> bytes:
     return booster.model_to_string().encode()
 
 
+@functools.cache
 def artefacts() -> dict[str, bytes]:
     """Path below samples/ → content."""
     return {
@@ -264,7 +267,7 @@ def digits_case(scores: np.ndarray, words: list[str]) -> dict:
         "inputs": [{"name": "image", "datatype": "FP32", "shape": [GOLDEN_ROWS, 64], "npy": "digits.npy"}],
         "outputs": ["scores"],
         "classes": 1,
-        "expect": [{"output": "scores", "top": top, "labels": words, "accuracy": ACCURACY["digits"]}],
+        "expect": [{"output": "scores", "top": top, "labels": words, "accuracy": GOLDEN_ACCURACY["digits"]}],
     }
 
 
@@ -280,7 +283,7 @@ def raw(pixels: np.ndarray) -> dict:
 
 def pipeline_cases(pixels: np.ndarray, words: list[str]) -> list[dict]:
     scanned = {"name": "pixels", "datatype": "UINT8", "shape": [GOLDEN_ROWS, 8, 8], "npy": "digits_scanned.npy"}
-    expected = {"output": "scores", "labels": words, "accuracy": ACCURACY["digits_pipeline"]}
+    expected = {"output": "scores", "labels": words, "accuracy": GOLDEN_ACCURACY["digits_pipeline"]}
     return [{"model": "digits_pipeline", "inputs": [one], "classes": 1, "expect": [expected]} for one in (raw(pixels), scanned)]
 
 
@@ -288,7 +291,7 @@ def forest_cases(rows: np.ndarray, probabilities: np.ndarray, outcome: list[str]
     """FIL computes in 32 bits: its probabilities differ from LightGBM's by less than 1e-5."""
     inputs = {"name": "input__0", "datatype": "FP32", "shape": list(rows.shape)}
     exact = {"output": "output__0", "datatype": "FP32", "shape": list(probabilities.shape), "values": numbers(probabilities)}
-    labels = {"output": "output__0", "labels": outcome, "accuracy": ACCURACY["forest"]}
+    labels = {"output": "output__0", "labels": outcome, "accuracy": GOLDEN_ACCURACY["forest"]}
     return [
         {"model": "forest", "inputs": [inputs | {"values": numbers(rows)}], "expect": [exact | {"tolerance": 0.0001}]},
         {"model": "forest", "inputs": [inputs | {"npy": "forest.npy"}], "classes": 1, "expect": [labels]},
@@ -336,9 +339,13 @@ def write(root: Path, files: dict[str, bytes], cases_: dict[str, bytes]) -> None
 
 def digest_lines(root: Path) -> str:
     """The sample models and golden cases in the form that `sha256sum --check` reads."""
+    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n" for path in shipped(root))
+
+
+def shipped(root: Path) -> list[Path]:
+    """The files of the sample models and golden cases, without what a Python leaves beside them."""
     found = (path for folder in ("samples", "golden") for path in (root / folder).rglob("*"))
-    paths = sorted(path for path in found if path.is_file() and path.suffix != ".pyc")
-    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n" for path in paths)
+    return sorted(path for path in found if path.is_file() and path.parent.name != "__pycache__")
 
 
 def accuracy(answers: np.ndarray, labels: np.ndarray) -> float:
