@@ -92,10 +92,14 @@ def _parts(url: str) -> tuple[str, str, str]:
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
     except (KeyError, ValueError):
-        raise InputError("this is not a metrics URL", where=url or "(empty)", remedy="Give one like http://127.0.0.1:8002/metrics") from None
+        raise InputError(
+            "this is not a metrics URL", where=url or "(empty)", remedy="Give one like http://127.0.0.1:8002/metrics"
+        ) from None
     if not parts.hostname or parts.username or parts.query or parts.fragment:
         remedy = "Leave scheme, host, port and path only; credentials belong in monitoring_scrape_settings"
-        raise InputError("this metrics URL lacks a host, or has more than Prometheus can scrape", where=parts.hostname or url, remedy=remedy)
+        raise InputError(
+            "this metrics URL lacks a host, or has more than Prometheus can scrape", where=parts.hostname or url, remedy=remedy
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return parts.scheme, f"{host}:{port}", parts.path if parts.path not in ("", "/") else "/metrics"
 
