@@ -12,6 +12,8 @@ from pathlib import Path
 from .common import Line, Task, faster, figure, run_tasks, seconds, workspace
 
 MODELS = 400
+# What copies file by file from the controller would take minutes for all.
+FEW = 20
 FILES = 10
 CONFIG = """
 backend: "python"
@@ -27,6 +29,7 @@ def measure() -> Iterator[Line]:
         with_rsync = shutil.which("rsync") is not None
         run_tasks(workspace(root / "work"), _tasks(root, with_rsync))
         run = run_tasks(workspace(root / "work"), _tasks(root, with_rsync))
+        yield from _few(root)
     ours = seconds(run, "Publish")
     yield faster("publish_nothing_4000_files", "ansible.builtin.copy_remote_src", ours, seconds(run, "Copy, peer"))
     if with_rsync:
@@ -34,8 +37,19 @@ def measure() -> Iterator[Line]:
     yield figure("publish_nothing_4000_files", "seconds", ours)
 
 
-def _write(root: Path) -> None:
-    for model in range(MODELS):
+def _few(root: Path) -> Iterator[Line]:
+    _write(root / "few", FEW)
+    tasks: list[Task] = [
+        {"name": "Publish", "serving.triton.model_repository": {"src": str(root / "few"), "repository": str(root / "few_published")}},
+        {"name": "Copy, peer", "ansible.builtin.copy": {"src": f"{root}/few/", "dest": f"{root}/few_copied/", "mode": "preserve"}},
+    ]
+    run_tasks(workspace(root / "work"), tasks)
+    run = run_tasks(workspace(root / "work"), tasks)
+    yield faster(f"publish_nothing_{FEW * FILES}_files", "ansible.builtin.copy", seconds(run, "Publish"), seconds(run, "Copy, peer"))
+
+
+def _write(root: Path, models: int = MODELS) -> None:
+    for model in range(models):
         folder = root / f"model_{model}"
         (folder / "1").mkdir(parents=True)
         (folder / "config.pbtxt").write_text(CONFIG)

@@ -30,7 +30,7 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
     return Layer(frozenset(below), ansible, lazy)
 
 
-_UTILS = ("core", "repository", "stores", "server", "report", "module")
+_UTILS = ("core", "repository", "stores", "server", "host", "report", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -38,6 +38,7 @@ LAYERS: Mapping[str, Layer] = {
     "repository.config": _layer("core", "repository", lazy=frozenset({"tritonclient", "google"})),
     "stores": _layer("core", "repository", "stores", lazy=SDKS),
     "server": _layer("core", "repository", "server", ansible=True, lazy=SDKS),
+    "host": _layer("core", "host"),
     "report": _layer("core", "report"),
     "module": _layer("core", ansible=True),
     "modules": _layer(*_UTILS, ansible=True, lazy=SDKS),

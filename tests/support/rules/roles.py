@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,24 @@ def tags(role: str, entries: Any, *, main: bool) -> list[str]:
         ]
         if main and role not in told and "always" not in told:
             found.append(f"{label}: lacks the tag {role}")
+    return found
+
+
+def unreached(entries: Any, files: Mapping[str, Any]) -> list[str]:
+    """Dynamic includes whose tags select nothing: they select the include alone, so its tasks need tags of their own, or applied ones.
+
+    files: name → entries of each file that could be included.
+    """
+    found = []
+    for task in tasks.walk(entries):
+        if not task.action.endswith(".include_tasks") or "tags" not in task.task:
+            continue
+        options = task.arguments if isinstance(task.arguments, Mapping) else {"file": task.arguments}
+        known_state = re.sub(r"\{\{ \w+_state \}\}", "*state*", str(options["file"]))
+        pattern = re.compile(re.sub(r"\\\{\\\{.*?\\\}\\\}", ".*", re.escape(known_state)).replace(r"\*state\*", "(present|absent)"))
+        included = [files[name] for name in files if pattern.fullmatch(name)]
+        if "tags" not in options.get("apply", {}) and not all("tags" in entry for content in included for entry in content):
+            found.append(f"{task.label}: its tags do not reach the included tasks; use import_tasks, or apply them")
     return found
 
 

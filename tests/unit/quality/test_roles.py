@@ -41,7 +41,9 @@ def test_variables_carry_the_roles_name(role: Path) -> None:
 
 @every_role
 def test_tags_are_the_roles_phases(role: Path) -> None:
+    files = {path.relative_to(role / "tasks").as_posix(): roles.load(path) for path in (role / "tasks").rglob("*.yml")}
     for path in (role / "tasks").rglob("*.yml"):
+        assert not roles.unreached(roles.load(path), files), places.name(path)
         assert not roles.tags(role.name, roles.load(path), main=path.name == "main.yml"), places.name(path)
 
 
@@ -118,6 +120,16 @@ def test_a_foreign_tag_is_found() -> None:
     assert roles.tags("r", [{"name": "A", "tags": "r_install"}], main=True)
     assert not roles.tags("r", [{"name": "A", "tags": ["r", "r_install"]}, {"name": "B", "tags": "always"}], main=True)
     assert not roles.tags("r", [{"name": "A"}], main=False)
+
+
+@pytest.mark.parametrize("file", ["a.yml", "{{ x }}.yml"])
+def test_tags_that_reach_nothing_are_found(file: str) -> None:
+    include = {"name": "A", "ansible.builtin.include_tasks": file, "tags": ["r_install"]}
+    applied = {**include, "ansible.builtin.include_tasks": {"file": file, "apply": {"tags": ["r_install"]}}}
+    assert roles.unreached([include], {"a.yml": [{"name": "B"}]})
+    assert not roles.unreached([include], {"a.yml": [{"name": "B", "tags": "r_install"}]})
+    assert not roles.unreached([applied], {"a.yml": [{"name": "B"}]})
+    assert not roles.unreached([{"name": "A", "block": [{"ansible.builtin.include_tasks": file}]}], {"a.yml": [{"name": "B"}]})
 
 
 def test_missing_meta_is_found() -> None:
