@@ -1,0 +1,120 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The lookup golden_cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+
+DOCUMENTATION = r"""
+name: golden_cases
+short_description: Read the golden cases of models
+version_added: 0.1.0
+author: serving.triton contributors (@serving-triton)
+description:
+  - Reads a folder on the controller that holds one file C(<model>.yml) a model, each with a list C(requests).
+  - A request is an element of the option O(serving.triton.infer#module:requests) of M(serving.triton.infer).
+  - Paths of C(.npy) files and images are made absolute; relative ones start at the folder. A file that is missing is an error.
+options:
+  _terms:
+    description: The folder. Empty means no golden cases.
+    type: list
+    elements: str
+    required: true
+seealso:
+  - module: serving.triton.infer
+"""
+
+EXAMPLES = r"""
+- name: Ask the golden requests of one model
+  serving.triton.infer:
+    endpoint: "{{ triton_endpoint }}"
+    requests: "{{ lookup('serving.triton.golden_cases', '/srv/golden').digits }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: For each folder a mapping of a model's name to its requests.
+  type: list
+  elements: dict
+  sample:
+    - simple:
+        - model: simple
+          inputs: [{name: INPUT0, datatype: INT32, shape: [1, 2], values: [1, 2]}]
+          expect: [{output: OUTPUT0, values: [2, 3]}]
+"""
+
+SUFFIXES = (".yml", ".yaml")
+_FORM = "Write a list `requests` as module serving.triton.infer takes it."
+
+
+def read_cases(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Model → requests, with absolute paths. Raises InputError that names the file and what is wrong in it."""
+    if not folder.is_dir():
+        raise InputError(
+            "the folder of golden cases does not exist", where=str(folder), remedy="Give a folder of <model>.yml files, or leave it empty."
+        )
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in SUFFIXES and not path.name.startswith("."):
+            if path.stem in cases:
+                raise InputError("the model has two files of golden cases", where=str(path), remedy="Keep one.")
+            cases[path.stem] = _read(path)
+    return cases
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read: {error}", where=str(path), remedy=_FORM) from error
+    requests = document.get("requests") if isinstance(document, Mapping) else None
+    if not isinstance(requests, list) or not requests:
+        raise InputError("holds no requests", where=str(path), remedy=_FORM)
+    return [_request(request, path, f"{path}: requests[{number}]") for number, request in enumerate(requests)]
+
+
+def _request(request: Any, path: Path, where: str) -> dict[str, Any]:
+    if not isinstance(request, Mapping):
+        raise InputError("is no mapping", where=where, remedy=_FORM)
+    if request.get("model", path.stem) != path.stem:
+        raise InputError(f"asks {request['model']!r}, not the model that the file is named after", where=where, remedy="Move it.")
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or not all(isinstance(each, Mapping) for each in inputs):
+        raise InputError("its inputs are no list of mappings", where=where, remedy=_FORM)
+    return {**request, "model": path.stem, "inputs": [_input(each, path.parent, where) for each in inputs]}
+
+
+def _input(tensor: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    found = dict(tensor)
+    if found.get("npy"):
+        found["npy"] = _file(found["npy"], folder, where)
+    image = found.get("image")
+    if isinstance(image, Mapping) and image.get("path"):
+        found["image"] = {**image, "path": _file(image["path"], folder, where)}
+    return found
+
+
+def _file(name: Any, folder: Path, where: str) -> str:
+    path = (folder / str(name)).absolute()
+    if not path.is_file():
+        raise InputError(f"the file {path} does not exist", where=where, remedy="Correct its name; relative ones start at the folder.")
+    return str(path)
+
+
+class LookupModule(LookupBase):
+    """Ansible's entry."""
+
+    def run(self, terms: list[Any], _variables: Mapping[str, Any] | None = None, **_options: Any) -> list[dict[str, Any]]:
+        try:
+            return [read_cases(Path(str(term)).expanduser()) if term else {} for term in terms]
+        except InputError as error:
+            raise AnsibleLookupError(str(error)) from error
