@@ -12,12 +12,13 @@ from pathlib import Path
 from ..core.errors import InputError
 
 CONFIG_FILE = "config.pbtxt"
-# Triton takes a numeric name that starts with 0 for a version that it cannot load.
-VERSION_NAME = re.compile(r"[1-9][0-9]*\Z")
+# Triton ignores a numeric name that starts with 0, except for "0" itself, which it loads.
+VERSION_NAME = re.compile(r"(0|[1-9][0-9]*)\Z")
 # Other names cannot be loaded from some store, or their changes stay invisible to Triton.
 SAFE_NAME = re.compile(r"[0-9A-Za-z._-]+\Z")
-# The collection's own files beside the models.
-MANIFEST_FILE = ".serving-triton.json"
+# The collection's own files beside the models begin so; no scan shows them.
+OWN_PREFIX = ".serving-triton"
+MANIFEST_FILE = f"{OWN_PREFIX}.json"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,30 @@ class File:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A symbolic link to a file or a folder. target: as the link has it. escapes: it leads out of the repository.
+
+    broken: why it cannot be followed, else empty; such a link is in no list of files.
+    """
+
+    path: str
+    target: str
+    escapes: bool = False
+    broken: str = ""
+
+
+@dataclass(frozen=True)
 class Model:
-    """One model's folder. versions: number → its files; files: those outside of version folders (config, labels, warm-up)."""
+    """One model's folder. versions: number → its files; files: those outside of version folders (config, labels, warm-up).
+
+    folders: every folder below the model's, empty ones too, relative to the repository. links: symbolic links, the model's folder included.
+    """
 
     name: str
     versions: dict[int, tuple[File, ...]] = field(default_factory=dict)
     files: tuple[File, ...] = ()
+    folders: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def all_files(self) -> tuple[File, ...]:
@@ -55,56 +74,100 @@ class Model:
 
 @dataclass(frozen=True)
 class Repository:
-    """root: the folder. models: name → model. strays: files beside the models, which Triton ignores."""
+    """root: the folder. models: name → model. strays: files beside the models, which Triton ignores. links: those beside the models."""
 
     root: Path
     models: dict[str, Model] = field(default_factory=dict)
     strays: tuple[File, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
-def scan(root: str | Path) -> Repository:
-    """Reads a repository's folder. Raises InputError when it is missing, no folder, or unreadable."""
+def scan(root: str | Path, *, strict: bool = True) -> Repository:
+    """Reads a repository's folder. Raises InputError when it, or something in it, is missing, no folder, or unreadable.
+
+    strict: False lists a link that cannot be followed in `links` instead of raising InputError.
+    """
     path = Path(root)
     if not path.exists():
         raise InputError("the model repository does not exist", where=str(path), remedy="Give the folder that holds one folder per model.")
     if not path.is_dir():
         raise InputError("the model repository is not a folder", where=str(path), remedy="Give the folder that holds one folder per model.")
+    scanner = _Scanner(os.path.realpath(path), strict)
     models: dict[str, Model] = {}
     strays: list[File] = []
     for entry in _entries(path):
+        if entry.name.startswith(OWN_PREFIX) or not scanner.follow(entry, entry.name):
+            continue
         if entry.is_dir():
-            models[entry.name] = _scan_model(entry)
-        elif entry.name != MANIFEST_FILE:
+            models[entry.name] = _scan_model(entry, scanner.for_model(entry))
+        else:
             strays.append(_file(entry, entry.name))
-    return Repository(path, models, tuple(strays))
+    return Repository(path, models, tuple(strays), tuple(scanner.links))
 
 
-def _scan_model(folder: os.DirEntry[str]) -> Model:
+class _Scanner:
+    """Collects the links and folders met on one walk. root: the repository's real path."""
+
+    def __init__(self, root: str, strict: bool) -> None:
+        self.root = root
+        self.strict = strict
+        self.links: list[Link] = []
+        self.folders: list[str] = []
+
+    def for_model(self, folder: os.DirEntry[str]) -> _Scanner:
+        """A scanner for one model's folder; a link that is the folder itself moves to it."""
+        inner = _Scanner(self.root, self.strict)
+        if self.links and self.links[-1].path == folder.name:
+            inner.links.append(self.links.pop())
+        return inner
+
+    def follow(self, entry: os.DirEntry[str], path: str, parents: tuple[str, ...] = ()) -> bool:
+        """Whether an entry can be read on; notes it when it is a link. Raises InputError for a link that cannot, when strict."""
+        if not entry.is_symlink():
+            return True
+        real = os.path.realpath(entry.path)
+        broken = ""
+        if not os.path.exists(real):
+            broken = "it leads nowhere"
+        elif real in (*parents, self.root):
+            broken = "it leads back to a folder above it"
+        if broken and self.strict:
+            raise InputError(f"the symbolic link cannot be followed: {broken}", where=entry.path, remedy="Remove the link.")
+        escapes = not (real + os.sep).startswith(self.root.rstrip(os.sep) + os.sep)
+        self.links.append(Link(path, os.readlink(entry.path), escapes, broken))
+        return not broken
+
+    def walk(self, folder: str, prefix: str, parents: tuple[str, ...]) -> list[File]:
+        """Every file below a folder. parents: the real paths of the folders above it."""
+        above = (*parents, os.path.realpath(folder))
+        files: list[File] = []
+        self.folders.append(prefix)
+        for entry in _entries(folder):
+            path = f"{prefix}/{entry.name}"
+            if not self.follow(entry, path, above):
+                continue
+            if entry.is_dir():
+                files.extend(self.walk(entry.path, path, above))
+            else:
+                files.append(_file(entry, path))
+        return files
+
+
+def _scan_model(folder: os.DirEntry[str], scanner: _Scanner) -> Model:
     versions: dict[int, tuple[File, ...]] = {}
     files: list[File] = []
+    above = (os.path.realpath(folder.path),)
     for entry in _entries(folder.path):
-        prefix = f"{folder.name}/{entry.name}"
-        if entry.is_dir() and VERSION_NAME.match(entry.name):
-            versions[int(entry.name)] = tuple(_walk(entry.path, prefix))
-        elif entry.is_dir():
-            files.extend(_walk(entry.path, prefix))
-        else:
-            files.append(_file(entry, prefix))
-    return Model(folder.name, versions, tuple(files))
-
-
-def _walk(folder: str, prefix: str, parents: tuple[str, ...] = ()) -> list[File]:
-    real = os.path.realpath(folder)
-    if real in parents:
-        raise InputError("a symbolic link leads back to a folder above it", where=folder, remedy="Remove the link.")
-    files: list[File] = []
-    for entry in _entries(folder):
-        path = f"{prefix}/{entry.name}"
-        if entry.is_dir():
-            files.extend(_walk(entry.path, path, (*parents, real)))
-        else:
+        path = f"{folder.name}/{entry.name}"
+        if not scanner.follow(entry, path, above):
+            continue
+        if not entry.is_dir():
             files.append(_file(entry, path))
-    return files
+        elif VERSION_NAME.match(entry.name):
+            versions[int(entry.name)] = tuple(scanner.walk(entry.path, path, above))
+        else:
+            files.extend(scanner.walk(entry.path, path, above))
+    return Model(folder.name, versions, tuple(files), tuple(scanner.folders), tuple(scanner.links))
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -119,5 +182,5 @@ def _file(entry: os.DirEntry[str], path: str) -> File:
     try:
         status = entry.stat()
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=entry.path, remedy="Remove the broken link or file.") from error
+        raise InputError(f"cannot be read: {error.strerror}", where=entry.path, remedy="Check the file's owner and mode.") from error
     return File(path, status.st_size, status.st_mtime_ns, status.st_mode, entry.is_symlink())
