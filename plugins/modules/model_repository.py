@@ -268,7 +268,7 @@ def octal(params: dict[str, Any], option: str) -> int | None:
 
 
 def check_numbers(params: dict[str, Any]) -> None:
-    for option, least in (("version", 1), ("keep_versions", 0), ("concurrency", 1)):
+    for option, least in (("version", 0), ("keep_versions", 0), ("concurrency", 1)):
         if params[option] is not None and params[option] < least:
             raise InputError(f"{params[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
 

@@ -256,11 +256,10 @@ class _ModelPlan:
         """The versions to have from the source, and those of ours to take away."""
         options, published = self.options, set(self.old.versions)
         source = {number for number in self.want.versions if options.version in (None, number)}
-        keep = set(sorted(source | published)[-options.keep_versions :])
-        dropped = published - keep
-        if options.prune and options.version is None:
-            dropped |= published - source
-        return sorted(source & keep), sorted(dropped)
+        # What is pruned anyway must not push out what is to stay.
+        candidates = source if options.prune and options.version is None else source | published
+        keep = set(sorted(candidates)[-options.keep_versions :])
+        return sorted(source & keep), sorted(published - keep)
 
     def _version(self, number: int) -> str:
         """added, replaced, or "" where the version is as it should be."""

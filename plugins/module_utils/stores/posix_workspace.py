@@ -34,6 +34,7 @@ class Workspace:
         self._inside = root / OWN_PREFIX
         self.is_beside = True
         self._count = 0
+        self._users = 0
 
     def leftovers(self) -> tuple[str, ...]:
         """What a publish that was killed left here."""
@@ -96,10 +97,16 @@ class Workspace:
         if self.is_beside:
             yield self._beside / f"d{self._count}"
             return
-        self._inside.mkdir()
-        (self._inside / CONFIG_FILE).write_text(_GUARD)
+        if not self._users:
+            if self._inside.exists():
+                self._remove(self._inside)
+            self._inside.mkdir()
+            (self._inside / CONFIG_FILE).write_text(_GUARD)
+        self._users += 1
         try:
             yield self._inside / f"d{self._count}"
         finally:
-            with suppress(OSError):
-                self._remove(self._inside)
+            self._users -= 1
+            if not self._users:
+                with suppress(OSError):
+                    self._remove(self._inside)
