@@ -45,11 +45,12 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(requests) for M(serving.triton.infer); C(how), a model to V(compared) or V(answered);
+    - C(requests) for M(serving.triton.infer); C(files), what their inputs read; C(how), a model to V(compared) or V(answered);
       C(left_out), a model to the reason why it cannot be asked.
   type: dict
   sample:
     requests: [{model: simple, synthetic: true}]
+    files: []
     how: {simple: answered}
     left_out: {chat: it answers in a stream (decoupled)}
 """

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.server.verification import files_of
 
 DOCUMENTATION = r"""
 name: golden_cases
@@ -22,7 +23,8 @@ author: serving.triton contributors (@serving-triton)
 description:
   - Reads a folder on the controller that holds one file C(<model>.yml) a model, each with a list C(requests).
   - A request is an element of the option O(serving.triton.infer#module:requests) of M(serving.triton.infer).
-  - Paths of C(.npy) files and images are made absolute; relative ones start at the folder. A file that is missing is an error.
+  - Relative paths of C(.npy) files and images start at the folder; one that is missing is an error. Hand the folder to the module as
+    O(serving.triton.infer#module:base_dir).
 options:
   _terms:
     description: The folder. Empty means no golden cases.
@@ -37,6 +39,7 @@ EXAMPLES = r"""
 - name: Ask the golden requests of one model
   serving.triton.infer:
     endpoint: "{{ triton_endpoint }}"
+    base_dir: /srv/golden
     requests: "{{ lookup('serving.triton.golden_cases', '/srv/golden').digits }}"
 """
 
@@ -57,7 +60,7 @@ _FORM = "Write a list `requests` as module serving.triton.infer takes it."
 
 
 def read_cases(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Model → requests, with absolute paths. Raises InputError that names the file and what is wrong in it."""
+    """Model → requests. Raises InputError that names the file and what is wrong in it."""
     if not folder.is_dir():
         raise InputError(
             "the folder of golden cases does not exist", where=str(folder), remedy="Give a folder of <model>.yml files, or leave it empty."
@@ -87,27 +90,18 @@ def _request(request: Any, path: Path, where: str) -> dict[str, Any]:
         raise InputError("is no mapping", where=where, remedy=_FORM)
     if request.get("model", path.stem) != path.stem:
         raise InputError(f"asks {request['model']!r}, not the model that the file is named after", where=where, remedy="Move it.")
-    inputs = request.get("inputs")
-    if not isinstance(inputs, list) or not all(isinstance(each, Mapping) for each in inputs):
-        raise InputError("its inputs are no list of mappings", where=where, remedy=_FORM)
-    return {**request, "model": path.stem, "inputs": [_input(each, path.parent, where) for each in inputs]}
+    for tensor in request.get("inputs") or []:
+        _check_files(tensor, path.parent, where)
+    return {**request, "model": path.stem}
 
 
-def _input(tensor: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    found = dict(tensor)
-    if found.get("npy"):
-        found["npy"] = _file(found["npy"], folder, where)
-    image = found.get("image")
-    if isinstance(image, Mapping) and image.get("path"):
-        found["image"] = {**image, "path": _file(image["path"], folder, where)}
-    return found
-
-
-def _file(name: Any, folder: Path, where: str) -> str:
-    path = (folder / str(name)).absolute()
-    if not path.is_file():
-        raise InputError(f"the file {path} does not exist", where=where, remedy="Correct its name; relative ones start at the folder.")
-    return str(path)
+def _check_files(tensor: Any, folder: Path, where: str) -> None:
+    if not isinstance(tensor, Mapping):
+        raise InputError("an input is no mapping", where=where, remedy=_FORM)
+    for name in files_of(tensor):
+        # An absolute path is of the machine that runs the module.
+        if not Path(name).is_absolute() and not (folder / name).is_file():
+            raise InputError(f"the file {folder / name} does not exist", where=where, remedy="Correct its name.")
 
 
 class LookupModule(LookupBase):

@@ -38,7 +38,8 @@ def plan_requests(models: Iterable[Values], golden: Mapping[str, Sequence[Values
     """What to ask a server.
 
     models: of server_info, read with config. golden: model → requests.
-    Returns `requests` for module infer, `how` (model → compared or answered) and `left_out` (model → why it cannot be asked).
+    Returns `requests` for module infer, the `files` that they need, `how` (model → compared or answered) and `left_out` (model → why it
+    cannot be asked).
     A golden request without a version goes to the version that the server chooses; every other version that is ready is asked with zeros.
     """
     requests: list[dict[str, Any]] = []
@@ -59,7 +60,17 @@ def plan_requests(models: Iterable[Values], golden: Mapping[str, Sequence[Values
             else:
                 how.setdefault(name, ANSWERED)
                 requests.append(synthetic(version, newest=version is versions[0]))
-    return {"requests": requests, "how": how, "left_out": {name: why for name, why in left_out.items() if name not in how}}
+    files = sorted({name for request in requests for tensor in request.get("inputs") or () for name in files_of(tensor)})
+    left_out = {name: why for name, why in left_out.items() if name not in how}
+    return {"requests": requests, "files": files, "how": how, "left_out": left_out}
+
+
+def files_of(tensor: Values) -> list[str]:
+    """The files that an input reads."""
+    image = tensor.get("image")
+    paths = image.get("path") if isinstance(image, Mapping) else None
+    names = [tensor.get("npy"), *(paths if isinstance(paths, (list, tuple)) else [paths])]
+    return [str(name) for name in names if name]
 
 
 def unaskable(model: Values) -> str:

@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Golden cases are read with absolute paths, and what is wrong in a file is told with its place."""
+"""Golden cases are read as they are, and what is wrong in a file is told with its place."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ def write(folder: Path, text: str, name: str = "m.yml") -> Path:
     return folder
 
 
-def test_relative_files_start_at_the_folder(tmp_path: Path) -> None:
-    for name in ("a.npy", "cat.png"):
+def test_requests_come_as_they_are_with_their_model(tmp_path: Path) -> None:
+    for name in ("a.npy", "cat.png", "dog.png"):
         (tmp_path / name).touch()
-    text = f"""
+    text = """
 requests:
-  - inputs: [{{name: A, npy: a.npy}}, {{name: B, npy: {tmp_path}/a.npy}}, {{name: C, values: [1]}}]
+  - inputs: [{name: A, npy: a.npy}, {name: B, npy: /elsewhere/a.npy}, {name: C, values: [1]}]
   - model: m
-    inputs: [{{name: D, image: {{path: cat.png, scaling: vgg}}}}]
+    synthetic: true
+  - inputs: [{name: D, image: {path: [cat.png, dog.png], scaling: vgg}}]
 """
-    first, second = read_cases(write(tmp_path, text))["m"]
+    first, second, third = read_cases(write(tmp_path, text))["m"]
     assert first == {
         "model": "m",
-        "inputs": [{"name": "A", "npy": f"{tmp_path}/a.npy"}, {"name": "B", "npy": f"{tmp_path}/a.npy"}, {"name": "C", "values": [1]}],
+        "inputs": [{"name": "A", "npy": "a.npy"}, {"name": "B", "npy": "/elsewhere/a.npy"}, {"name": "C", "values": [1]}],
     }
-    assert second["inputs"][0]["image"] == {"path": f"{tmp_path}/cat.png", "scaling": "vgg"}
+    assert second == {"model": "m", "synthetic": True}
+    assert third["inputs"][0]["image"] == {"path": ["cat.png", "dog.png"], "scaling": "vgg"}
 
 
 def test_only_yaml_files_are_cases(tmp_path: Path) -> None:
@@ -50,8 +52,8 @@ def test_only_yaml_files_are_cases(tmp_path: Path) -> None:
         ("requests: []", r"m\.yml: holds no requests"),
         ("requests: [3]", r"m\.yml: requests\[0\]: is no mapping"),
         ("requests: [{model: other, inputs: []}]", r"requests\[0\]: asks 'other'"),
-        ("requests: [{inputs: []}, {inputs: {a: 1}}]", r"requests\[1\]: its inputs"),
-        ("requests: [{}]", r"requests\[0\]: its inputs"),
+        ("requests: [{inputs: []}, {inputs: [1]}]", r"requests\[1\]: an input is no mapping"),
+        ("requests: [{inputs: [{name: A, image: {path: [no.png]}}]}]", r"requests\[0\]: the file .*/no\.png does not exist"),
         ("requests: [{inputs: [{name: A, npy: no.npy}]}]", r"requests\[0\]: the file .*/no\.npy does not exist"),
         ("requests: [{inputs: [{name: A, image: {path: no.png}}]}]", r"requests\[0\]: the file .*/no\.png does not exist"),
     ],

@@ -39,7 +39,13 @@ def test_golden_cases_are_asked_and_the_rest_gets_zeros() -> None:
 
 @pytest.mark.parametrize("state", ["LOADING", "UNLOADING", "UNAVAILABLE", ""])
 def test_what_is_not_ready_is_not_asked(state: str) -> None:
-    assert plan_requests([model("a", state=state)], {"a": [case("a")]}) == {"requests": [], "how": {}, "left_out": {}}
+    assert plan_requests([model("a", state=state)], {"a": [case("a")]}) == {"requests": [], "files": [], "how": {}, "left_out": {}}
+
+
+def test_the_files_that_are_needed_are_named() -> None:
+    inputs = [{"npy": "b.npy"}, {"image": {"path": "c.png"}}, {"image": {"path": ["d.png", "a.png"]}}, {"values": [1]}]
+    golden = {"a": [{"model": "a", "inputs": inputs}, {"model": "a", "synthetic": True}], "absent": [{"inputs": [{"npy": "e.npy"}]}]}
+    assert plan_requests([model("a")], golden)["files"] == ["a.png", "b.npy", "c.png", "d.png"]
 
 
 def test_every_other_version_is_asked_too() -> None:
