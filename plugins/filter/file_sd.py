@@ -90,7 +90,7 @@ def _group(target: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, An
 def _parts(url: str) -> tuple[str, str, str]:
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
+        port = parts.port if parts.port and parts.scheme in _PORTS else _PORTS[parts.scheme]
     except (KeyError, ValueError):
         raise InputError(
             "this is not a metrics URL", where=url or "(empty)", remedy="Give one like http://127.0.0.1:8002/metrics"
