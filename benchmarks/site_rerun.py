@@ -28,7 +28,7 @@ def measure() -> Iterator[Line]:
             workspace(Path(folder) / "work"), inventory={"triton": {"hosts": {"bench": HOST}, "vars": _group_variables()}}
         )
         try:
-            first, first_seconds = _run(site, "site", settings)
+            _first, first_seconds = _run(site, "site", settings)
             again, seconds = _run(site, "site", settings)
         finally:
             site.run("serving.triton.destroy", variables=settings)

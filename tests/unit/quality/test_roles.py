@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rules import collection, places, roles
+from support.rules import collection, docs, places, roles
 
 every_role = pytest.mark.parametrize("role", places.roles(), ids=lambda role: role.name)
 
@@ -27,6 +27,8 @@ def test_the_argument_spec_equals_the_defaults(role: Path) -> None:
     assert not roles.arguments(specs, roles.load(role / "defaults" / "main.yml"))
     assert not roles.undescribed(specs)
     assert not roles.missing_state(role.name, specs)
+    # Ansible shows a wrong value of an option without no_log when it checks the role's arguments.
+    assert not [problem for spec in specs.values() for problem in docs.secrets(spec.get("options") or {})]
 
 
 @every_role
