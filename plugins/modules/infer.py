@@ -331,7 +331,7 @@ from ..module_utils.server.sdk import explain_missing
 from ..module_utils.server.tensors import DATATYPES
 
 
-def request_spec() -> dict[str, Any]:
+def tensor_spec() -> dict[str, Any]:
     image = {
         "path": {"type": "raw", "required": True},
         "scaling": {"type": "str", "choices": list(SCALINGS), "default": "none"},
@@ -339,7 +339,7 @@ def request_spec() -> dict[str, Any]:
         "height": {"type": "int"},
         "width": {"type": "int"},
     }
-    tensor = {
+    return {
         "name": {"type": "str", "required": True},
         "datatype": {"type": "str", "choices": list(DATATYPES)},
         "shape": {"type": "list", "elements": "int"},
@@ -347,6 +347,9 @@ def request_spec() -> dict[str, Any]:
         "npy": {"type": "str"},
         "image": {"type": "dict", "options": image},
     }
+
+
+def request_spec() -> dict[str, Any]:
     sequence = {
         "id": {"type": "raw", "required": True},
         "start": {"type": "bool", "default": False},
@@ -366,7 +369,7 @@ def request_spec() -> dict[str, Any]:
         "model": {"type": "str", "required": True},
         "version": {"type": "str"},
         "protocol": {"type": "str", "choices": ["http", "grpc", "both"]},
-        "inputs": {"type": "list", "elements": "dict", "options": tensor},
+        "inputs": {"type": "list", "elements": "dict", "options": tensor_spec()},
         "synthetic": {"type": "bool", "default": False},
         "outputs": {"type": "list", "elements": "str", "default": []},
         "classes": {"type": "int", "default": 0},

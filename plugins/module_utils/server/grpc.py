@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RESTRICTED_PREFIX = "triton-grpc-protocol-"
 _START = "Check that the server runs and the port is right; tritonserver opens its ports only after the initial loads."
+_FOREIGN_SIGNS = ("http1.x", "http2 headers with status", "received http status", "invalid content-type")
 _TLS_SIGNS = ("ssl", "certificate", "handshake", "tls")
 _UNSENT_SIGNS = ("failed to connect", "connection refused", "dns resolution", "name resolution")
 _LOST_SIGNS = (*_UNSENT_SIGNS, "socket closed", "connection reset", "end of tcp stream", "recvmsg", "goaway", "broken pipe")
@@ -59,6 +61,8 @@ def failure(error: InferenceServerException, where: str) -> ServingError:
     if known:
         return known
     lowered = text.lower()
+    if any(sign in lowered for sign in _FOREIGN_SIGNS):
+        return NotServerError(f"the answer is not gRPC ({text[:200]})", where=where, remedy="Check the port: HTTP listens on another one.")
     if status == "UNAVAILABLE" and any(sign in lowered for sign in _TLS_SIGNS):
         remedy = "Check endpoint.tls: the authority's file, the server's name, and the client's certificate if the server wants one."
         return TlsError(f"the TLS handshake failed: {text[:300]}", where=where, remedy=remedy)
@@ -80,13 +84,13 @@ def _by_status(status: str, text: str, where: str) -> ServingError:
         return UnsupportedError(f"the server does not offer this API ({said})", where=where, remedy="Check the port.")
     if status in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
         return BusyError(f"the server cannot take the call now ({said})", where=where, remedy="Try again later, or look at its log.")
-    if "http2" in text.lower() or "trying to connect an http1.x server" in text.lower():
-        return NotServerError(f"the answer is not gRPC ({said[:200]})", where=where, remedy="Check the port: HTTP listens on another one.")
     return RequestError(f"the server refuses the request ({said})", where=where, remedy="Correct the request, or look at the server's log.")
 
 
 def open_client(address: Address, tls: Tls) -> InferenceServerClient:
     """A channel of its own; it connects with the first call and may be shared among threads."""
+    # Its log lines on stderr repeat what the errors say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc
     from tritonclient.grpc import InferenceServerClient
 
