@@ -1,0 +1,271 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The role server_host on this machine: a real server under supervisor, as root with a system user and as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, assert_unchanged, keep, role_play
+from support.tritonserver import free_ports, write_add_sub
+
+ROLE = "serving.triton.server_host"
+CANARY = "canary-key-0f3a9c41d2"
+ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that another user can reach, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="server-host-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+class Host:
+    """One service of the role on this machine: its variables, and looks at what runs."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.prefix = folder / "prefix"
+        self.name = f"t{uuid.uuid4().hex[:8]}"
+        self.http, self.grpc, self.metrics = free_ports(3)
+        write_add_sub(folder / "models")
+        self.variables: dict[str, Any] = {
+            "server_host_name": self.name,
+            "server_host_prefix": str(self.prefix),
+            "server_host_repository": str(folder / "models"),
+            "server_host_supervisor": "supervisor",
+            "server_host_http_port": self.http,
+            "server_host_grpc_port": self.grpc,
+            "server_host_metrics_port": self.metrics,
+            **more,
+        }
+
+    def play(self, **keywords: Any) -> Any:
+        return role_play(ROLE, self.variables, **keywords)
+
+    @property
+    def folder(self) -> Path:
+        return self.prefix / "servers" / self.name
+
+    def processes(self, program: str = "") -> list[int]:
+        """Processes of this service, by a part of their command line."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
+            except OSError:
+                continue
+            if str(self.folder) in command and program in command.split("\0")[0]:
+                found.append(int(entry.name))
+        return found
+
+    def server(self) -> int:
+        (pid,) = self.processes("bin/tritonserver")
+        return pid
+
+    def status(self, path: str, headers: Mapping[str, str] | None = None, data: bytes | None = None) -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=dict(headers or {}), data=data)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def wait(self, wanted: int = 200, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while (found := self.status("/v2/models/add_sub/ready")) != wanted:
+            assert time.monotonic() < end, f"HTTP {found}, expected {wanted}"
+            time.sleep(0.1)
+
+    def left(self) -> list[str]:
+        """What an absent service has left behind."""
+        regions = [path.name for path in Path("/dev/shm").iterdir() if self.name in path.name]
+        return [*map(str, self.processes()), *regions, *([str(self.prefix)] if self.prefix.exists() else [])]
+
+
+def stopped(host: Host, workspace: Workspace, **keywords: Any) -> None:
+    """Whatever happened, nothing of the test stays on the machine."""
+    workspace.run(host.play(**keywords), variables={"server_host_state": "absent"})
+
+
+@contextmanager
+def service(host: Host, workspace: Workspace, **keywords: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        stopped(host, workspace, **keywords)
+
+
+@contextmanager
+def a_user() -> Iterator[str]:
+    """A throw-away ordinary user with a home."""
+    name = f"u{uuid.uuid4().hex[:8]}"
+    home = tempfile.mkdtemp(prefix="server-host-home-")
+    subprocess.run(["useradd", "--home-dir", home, "--shell", "/bin/sh", name], check=True, timeout=60)
+    account = pwd.getpwnam(name)
+    os.chown(home, account.pw_uid, account.pw_gid)
+    Path(home).chmod(0o700)
+    try:
+        yield name
+    finally:
+        subprocess.run(["userdel", "--remove", "--force", name], check=False, capture_output=True, timeout=60)
+
+
+def told(run: PlaybookRun) -> str:
+    return run.output.replace("\n", " ")
+
+
+def check_security(host: Host, key: str) -> None:
+    """The restricted APIs want the key, and no other user can read it from files or command lines."""
+    header = {"triton-key": key}
+    assert host.status("/v2/repository/index", data=b"{}") == 403
+    assert host.status("/v2/repository/index", header, b"{}") == 200
+    assert host.status("/v2/health/live") == 200
+    assert (host.folder / "key").stat().st_mode & 0o777 == 0o600
+    assert (host.folder / "environment.json").stat().st_mode & 0o777 == 0o600
+    # The launcher overwrites the key as soon as the server has read it.
+    assert key not in Path(f"/proc/{host.server()}/cmdline").read_text()
+    assert key not in (host.folder / "config.json").read_text()
+
+
+def test_the_role_keeps_its_promise(tmp_path: Path, public_folder: Path) -> None:
+    """Check mode predicts, a second run is idle, absent leaves nothing: no file, process, region, account."""
+    user = f"t{uuid.uuid4().hex[:8]}" if ROOT else ""
+    environment = {"CANARY": "canary-environment-71c0"}
+    host = Host(public_folder, server_host_user=user, server_host_environment=environment, server_host_restricted_key=CANARY)
+    workspace = Workspace(tmp_path)
+
+    def running() -> None:
+        host.wait()
+        check_security(host, CANARY)
+        owner = Path(f"/proc/{host.server()}").stat().st_uid
+        assert owner == (pwd.getpwnam(user).pw_uid if ROOT else os.geteuid())
+        values = Path(f"/proc/{host.server()}/environ").read_bytes().split(b"\0")
+        assert b"CANARY=canary-environment-71c0" in values
+
+    def gone() -> None:
+        assert not host.left()
+        assert user not in {each.pw_name for each in pwd.getpwall()}
+
+    promise = Promise(
+        host.play(),
+        absent={"server_host_state": "absent"},
+        canaries=[CANARY, environment["CANARY"]],
+        after_run=running,
+        after_absent=gone,
+    )
+    with service(host, workspace):
+        keep(promise, workspace)
+
+
+@pytest.mark.skipif(not ROOT, reason="the test before runs as an ordinary user already")
+def test_an_ordinary_user_needs_no_root(tmp_path: Path, public_folder: Path) -> None:
+    """A user of this machine becomes the server's: nothing of the role asks for root, and all of it lies in the user's home."""
+    with a_user() as user:
+        become = {"become": True, "become_method": "ansible.builtin.su", "become_user": user}
+        host = Host(public_folder, server_host_prefix="", server_host_supervisor="auto")
+        host.prefix = Path(pwd.getpwnam(user).pw_dir) / ".local" / "share" / "serving-triton"
+        python = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+        workspace = Workspace(tmp_path, inventory={"all": {"hosts": {"localhost": python}}})
+        with service(host, workspace, **become):
+            first = workspace.run(host.play(**become))
+            assert_clean(first)
+            host.wait()
+            check_security(host, (host.folder / "key").read_text())
+            assert Path(f"/proc/{host.server()}").stat().st_uid == pwd.getpwnam(user).pw_uid
+            again = workspace.run(host.play(**become))
+            assert_clean(again)
+            assert_unchanged(again)
+        assert not host.left()
+
+
+def test_a_running_server(tmp_path: Path, public_folder: Path) -> None:
+    """Killed, it comes back; a changed option restarts it once; what stands in the way is told before anything is changed."""
+    host = Host(public_folder, server_host_user="")
+    workspace = Workspace(tmp_path)
+    with service(host, workspace):
+        assert_clean(workspace.run(host.play()))
+        host.wait()
+
+        former = host.server()
+        os.kill(former, signal.SIGKILL)
+        host.wait(0)
+        host.wait()
+        assert host.server() != former
+        regions = [path for path in Path("/dev/shm").iterdir() if host.name in path.name]
+        used = {line.rsplit(" ", 1)[-1] for line in Path(f"/proc/{host.server()}/maps").read_text().splitlines() if host.name in line}
+        assert {str(path) for path in regions} == used, "a killed server's shared memory stays"
+
+        former = host.server()
+        changed = workspace.run(host.play(), variables={"server_host_options": {"log-verbose": 1}})
+        assert_clean(changed)
+        assert {name for _, _, name in changed.changed} == {
+            f"{ROLE} : Write the configuration",
+            "serving.triton.service : Restart the service",
+        }
+        assert host.server() != former
+        assert "--log-verbose=1" in Path(f"/proc/{host.server()}/cmdline").read_text()
+
+        former = host.server()
+        refused = workspace.run(host.play(), variables={"server_host_options": {"http-port": 1}})
+        assert refused.rc == 2
+        assert "Set http-port by the role's own variables" in told(refused)
+        misspelt = workspace.run(host.play(), variables={"server_host_options": {"log-verbos": 1}})
+        assert misspelt.rc == 2
+        assert "log-verbose" in told(misspelt)
+        assert not refused.changed + misspelt.changed
+        assert host.server() == former
+
+
+def assert_refused(host: Host, workspace: Workspace, text: str, **variables: Any) -> None:
+    run = workspace.run(host.play(), variables=variables)
+    assert run.rc == 2, run.tail()
+    assert text in told(run), run.tail()
+    assert not run.changed
+    assert not host.prefix.exists()
+
+
+def test_what_stands_in_the_way_is_told_first(tmp_path: Path, public_folder: Path) -> None:
+    host = Host(public_folder)
+    workspace = Workspace(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", host.grpc))
+        other.listen()
+        assert_refused(host, workspace, f"server_host_grpc_port: port {host.grpc} of 127.0.0.1 is taken by process {os.getpid()}")
+    (public_folder / "empty").mkdir()
+    assert_refused(host, workspace, "it holds no model", server_host_repository=str(public_folder / "empty"))
+    assert_refused(host, workspace, "there is no such folder", server_host_repository=str(public_folder / "none"))
+    assert_refused(host, workspace, "no Python can run the python backend", server_host_python="/bin/true")
+    missing = {"server_host_tls_cert_file": "/nowhere/a.pem", "server_host_tls_key_file": "/nowhere/b.pem"}
+    assert_refused(host, workspace, "/nowhere/b.pem: there is no such file", **missing)
+
+
+def test_a_failed_start_shows_the_log(tmp_path: Path, public_folder: Path) -> None:
+    """A certificate that is none: tritonserver's own words reach the user."""
+    host = Host(public_folder, server_host_user="", server_host_start_timeout=20)
+    for name in ("cert.pem", "key.pem"):
+        (public_folder / name).write_text("no certificate")
+    workspace = Workspace(tmp_path)
+    with service(host, workspace):
+        files = {f"server_host_tls_{kind}_file": str(public_folder / f"{kind}.pem") for kind in ("cert", "key")}
+        run = workspace.run(host.play(), variables=files)
+        assert run.rc == 2
+        assert "failed to start GRPC service" in told(run), json.dumps(run.tail())
