@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.serving.triton.plugins.module_utils.report import doctor
-from ansible_collections.serving.triton.plugins.plugin_utils.report import summary_enabled, write_report
+from ansible_collections.serving.triton.plugins.plugin_utils.report import report_path, summary_enabled, write_report
 
 ARGUMENTS = {
     "directory": {"type": "path"},
@@ -34,8 +34,8 @@ class ActionModule(ActionBase):
         name = variables["inventory_hostname"]
         findings = [*self._server(arguments, variables), *self._repository(arguments, variables), *self._monitoring(arguments, variables)]
         report = doctor.compose(name, findings, datetime.now(timezone.utc).isoformat(timespec="seconds"))
-        if arguments["directory"] and not self._task.check_mode:
-            report["path"] = str(write_report(arguments["directory"], f"{name}.doctor.json", report))
+        if not self._task.check_mode:
+            report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.doctor.json"), report))
         text = doctor.render(report)
         if not summary_enabled():
             Display().display("\n" + "\n".join(text))

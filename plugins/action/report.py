@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.serving.triton.plugins.module_utils.report import service
-from ansible_collections.serving.triton.plugins.plugin_utils.report import summary_enabled, write_report
+from ansible_collections.serving.triton.plugins.plugin_utils.report import report_path, summary_enabled, write_report
 
-ARGUMENTS = {"directory": {"type": "path"}}
+ARGUMENTS = {
+    "directory": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
 FACTS = ("triton_target", "triton_server", "triton_endpoint", "triton_published", "triton_verification", "triton_monitoring")
 
 
@@ -27,13 +31,29 @@ class ActionModule(ActionBase):
         _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
         name = variables["inventory_hostname"]
-        facts = {fact: self._templar.template(variables[fact]) for fact in FACTS if fact in variables}
-        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        report = service.compose(name, facts, finished=finished, check_mode=self._task.check_mode)
-        if arguments["directory"] and not self._task.check_mode:
-            report["path"] = str(write_report(arguments["directory"], f"{name}.json", report))
+        if arguments["state"] == "absent":
+            return {**result, **self._remove(arguments["directory"], name)}
+        report = self._compose(name, variables)
+        if not self._task.check_mode:
+            report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.json"), report))
         text = service.render(report)
         if not summary_enabled():
             Display().display("\n" + "\n".join(text))
         result.update(changed=False, report=report, summary=text)
         return result
+
+    def _compose(self, name, variables):
+        facts = {fact: self._templar.template(variables[fact]) for fact in FACTS if fact in variables}
+        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        return service.compose(name, facts, finished=finished, check_mode=self._task.check_mode)
+
+    def _remove(self, directory, name):
+        """Removes the service's report and the doctor's, and the folder with the last of them."""
+        paths = [report_path(directory, f"{name}.json"), report_path(directory, f"{name}.doctor.json")]
+        found = [path for path in paths if path.exists()]
+        if found and not self._task.check_mode:
+            for path in found:
+                path.unlink()
+            with suppress(OSError):  # other services' reports are kept in it
+                paths[0].parent.rmdir()
+        return {"changed": bool(found), "actions": [f"remove {path}" for path in found]}

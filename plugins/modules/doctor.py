@@ -20,7 +20,7 @@ options:
   directory:
     description:
       - Folder on the controller for C(<inventory_hostname>.doctor.json). It is made with mode V(0700) when it is missing.
-      - Without it no file is written.
+      - The folder C(serving.triton) in the user's folder for state (E(XDG_STATE_HOME), or C(~/.local/state)) when left out.
     type: path
   endpoint:
     description: The endpoint, as the roles C(server_*) set it in the fact C(triton_endpoint). Without it the service counts as not deployed.

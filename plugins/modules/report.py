@@ -21,8 +21,15 @@ options:
   directory:
     description:
       - Folder on the controller for C(<inventory_hostname>.json). It is made with mode V(0700) when it is missing.
-      - Without it no file is written.
+      - The folder C(serving.triton) in the user's folder for state (E(XDG_STATE_HOME), or C(~/.local/state)) when left out.
     type: path
+  state:
+    description:
+      - V(present) writes and shows the report.
+      - V(absent) removes the service's report and the doctor's from the folder, and the folder when it is empty then.
+    type: str
+    choices: [present, absent]
+    default: present
 attributes:
   check_mode:
     description: In check mode the report is shown, and no file is written.
@@ -31,7 +38,7 @@ attributes:
     description: A report is a record of a run, there is no earlier state to compare it with.
     support: none
   idempotent:
-    description: Running it again never reports a change.
+    description: A report never counts as a change. Removing one does, once.
     support: full
 """
 
@@ -46,16 +53,22 @@ RETURN = r"""
 ---
 report:
   description: The report as it was written.
-  returned: success
+  returned: when state is present
   type: dict
   sample:
     schema: 1
     service: local
     target: host
     endpoint: {http: "http://127.0.0.1:8000", grpc: "grpc://127.0.0.1:8001", metrics: "http://127.0.0.1:8002/metrics"}
+actions:
+  description: What was removed.
+  returned: when state is absent
+  type: list
+  elements: str
+  sample: [remove /var/lib/awx/reports/local.json]
 summary:
   description: The lines of the readable summary.
-  returned: success
+  returned: when state is present
   type: list
   elements: str
   sample: ["Triton service local (host, process, tritonserver 2.51.0)", "  HTTP        http://127.0.0.1:8000"]

@@ -20,11 +20,15 @@ def summary_enabled() -> bool:
     return CALLBACK in constants.config.get_config_value("CALLBACKS_ENABLED")
 
 
-def write_report(directory: str, name: str, report: Mapping[str, Any]) -> Path:
+def report_path(directory: str | None, name: str) -> Path:
+    """Where a report is kept: in the folder, or in the user's folder for state where none is given."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(directory or f"{state}/serving.triton").expanduser() / name
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> Path:
     """Writes the report, with its own path in it, for its owner alone; atomic, so that no reader sees half of it."""
-    folder = Path(directory)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         json.dump({**report, "path": str(path)}, stream, indent=2, sort_keys=True)
