@@ -121,8 +121,9 @@ def _from_values(values: Any, datatype: str, where: str) -> Array:
         raw = numpy.array(data)
         if raw.dtype == object:
             raise ValueError("the rows are of different lengths, or an element is no number")
-        if datatype.lstrip("U").startswith("INT") and raw.dtype.kind == "f" and not (raw == raw.round()).all():
-            raise ValueError("a fraction does not fit an integer type")
+        if "INT" in datatype and raw.dtype.kind == "f":
+            # Fractions, or integers beyond 63 bits, which numpy takes for floats.
+            raw = _integers(numpy.array(data, dtype=object))
         return _checked(raw, datatype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"the values are not {datatype}: {error}", where=where, remedy="Correct the values or the datatype.") from error
@@ -140,6 +141,14 @@ def _checked(raw: Array, datatype: str) -> Array:
         if raw.min() < limits.min or raw.max() > limits.max:
             raise ValueError(f"a value is outside of {limits.min} to {limits.max}")
     return raw.astype(dtype)
+
+
+def _integers(raw: Array) -> Array:
+    flat = raw.reshape(-1).tolist()
+    if any(value != int(value) for value in flat):
+        raise ValueError("a fraction does not fit an integer type")
+    raw.reshape(-1)[:] = [int(value) for value in flat]
+    return raw
 
 
 def _bytes(raw: Array) -> Array:
