@@ -23,6 +23,7 @@ DATATYPES = (
 )  # fmt: skip
 # Synthetic inputs of more elements would say nothing more and cost their transfer.
 MAX_SYNTHETIC = 10_000_000
+_RAGGED = "the rows are of different lengths, or an element is no number"
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ def _from_values(values: Any, datatype: str, where: str) -> Array:
             raw = numpy.array(data, dtype=object)
             return _bytes(raw)
         raw = numpy.array(data)
-        if raw.dtype == object:
-            raise ValueError("the rows are of different lengths, or an element is no number")
-        if "INT" in datatype and raw.dtype.kind == "f":
-            # Fractions, or integers beyond 63 bits, which numpy takes for floats.
+        if "INT" in datatype and raw.dtype.kind in "fO":
+            # Fractions, or integers beyond 63 bits, which numpy takes for floats or objects.
             raw = _integers(numpy.array(data, dtype=object))
+        if raw.dtype == object and "INT" not in datatype:
+            raise ValueError(_RAGGED)
         return _checked(raw, datatype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"the values are not {datatype}: {error}", where=where, remedy="Correct the values or the datatype.") from error
@@ -145,6 +146,8 @@ def _checked(raw: Array, datatype: str) -> Array:
 
 def _integers(raw: Array) -> Array:
     flat = raw.reshape(-1).tolist()
+    if not all(isinstance(value, (int, float)) for value in flat):
+        raise ValueError(_RAGGED)
     if any(value != int(value) for value in flat):
         raise ValueError("a fraction does not fit an integer type")
     raw.reshape(-1)[:] = [int(value) for value in flat]
