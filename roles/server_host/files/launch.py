@@ -87,25 +87,14 @@ def reap_orphans(seconds: float = STOP_SECONDS) -> None:
 # --- the key
 
 
-def threads(pid: int) -> int:
-    """Threads of a process, 0 when it is gone."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/task"))
-    except OSError:
-        return 0
-
-
-def wait_for_options(pid: int, seconds: float = OPTIONS_READ_SECONDS) -> bool:
+def wait_for_options(server: subprocess.Popen, seconds: float = OPTIONS_READ_SECONDS) -> bool:
     """Waits until a server has read its options; false when it ended or took too long."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        running = threads(pid)
-        if running > 1:
+    while time.monotonic() < deadline and server.poll() is None:
+        if len(os.listdir(f"/proc/{server.pid}/task")) > 1:
             # The first thread is started after the options were copied. The pause is for a library that starts one of its own earlier.
             time.sleep(0.05)
             return True
-        if not running:
-            return False
         time.sleep(0.002)
     return False
 
@@ -175,7 +164,7 @@ def serve(config: dict) -> int:
     for number in FORWARDED:
         signal.signal(number, lambda received, _frame: server.send_signal(received))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    if key and wait_for_options(server.pid) and not hide(server.pid, key):
+    if key and wait_for_options(server) and not hide(server.pid, key):
         say("the key of the restricted APIs stays visible on the server's command line to users of this machine")
     status = server.wait()
     reap_orphans()
