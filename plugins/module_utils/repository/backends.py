@@ -128,7 +128,7 @@ def _files(name: str, platform: str, file: str, config: Config) -> tuple[str, ..
         return ("model.dali", "dali.py")
     if name == "pytorch" and config.get("runtime") == "model.py":
         return ("model.py", "model.pt")
-    default = _DEFAULTS.get(platform) or _DEFAULTS.get(name, "")
+    default = _DEFAULTS.get(name) or _DEFAULTS.get(platform, "")
     return (default,) if default else ()
 
 

@@ -117,8 +117,8 @@ def _remedy(what: str, text: str, line: int, schema: Any) -> str:
     if re.search(r",\s*[\]}]", "\n".join(lines[max(0, line - 2) : line + 1])):
         return "Remove the comma before the closing bracket."
     if what.endswith('Expected ","'):
-        return f"Separate the items of a list with commas: {shown}"
-    return f"Correct the line: {shown}" if shown else "Correct the file's syntax (protobuf text format)."
+        return f"Separate the items of a list with commas in the line: «{shown}»."
+    return f"Correct the line: «{shown}»." if shown else "Correct the file's syntax (protobuf text format)."
 
 
 def _nearest(what: str, schema: Any) -> str:

@@ -87,12 +87,12 @@ def _lint_model(subject: Subject, subjects: Mapping[str, Subject]) -> Iterator[F
         return
     yield from check_names(subject)
     yield from check_file(subject)
-    if subject.error is not None:
+    if subject.error is not None or CONFIG_FILE in subject.folders:
         # What a configuration that cannot be read would say is anybody's guess.
         return
-    yield from check_versions(subject)
-    yield from check_backend(subject)
-    if subject.backend.name:
+    if not subject.is_relocated:
+        yield from check_versions(subject)
+        yield from check_backend(subject)
         yield from check_model_files(subject)
     yield from _needs_config(subject)
     for check in _CHECKS:

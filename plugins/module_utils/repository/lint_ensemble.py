@@ -34,7 +34,7 @@ def check_ensemble(subject: Subject, models: Catalogue) -> Iterator[Finding]:
     if not incomplete:
         for message in _flow(subject, steps):
             yield subject.config_finding("ensemble-flow", message)
-    yield from _models(subject, steps, models)
+        yield from _models(subject, steps, models)
     yield from _cycle(subject, models)
 
 
@@ -199,6 +199,8 @@ def _decoupled(subject: Subject, steps: Sequence[tuple[Step, bool]]) -> Iterator
                 message = f"step {number - 1} ({step.get('model_name', '')}) joins tensors from different decoupled models"
                 yield subject.config_finding("ensemble-decoupled", message)
             origin.update(dict.fromkeys(step.get("output_map", {}).values(), number if is_decoupled else min(labels)))
+    if len({origin[tensor.name] for tensor in subject.outputs if tensor.name in origin}) > 1:
+        yield subject.config_finding("ensemble-decoupled", "the ensemble's outputs come from different decoupled models")
 
 
 # --- circles

@@ -95,6 +95,11 @@ class Subject:
         return _tensors(self.config.get("output", ()))
 
     @property
+    def is_relocated(self) -> bool:
+        """Whether a repository agent may put other files in the place of the model's."""
+        return bool(self.config.get("model_repository_agents", {}).get("agents"))
+
+    @property
     def max_batch_size(self) -> int:
         return int(self.config.get("max_batch_size", 0))
 
@@ -135,8 +140,10 @@ class Subject:
         """Whether something may add inputs, outputs or a batch size to those declared: the backend, or the python model's own code."""
         if self.backend.name != PYTHON:
             return self.backend.completes
-        paths = (f"{number}/{file}" for number in self.served for file in self.backend.files)
-        return any("auto_complete_config" in self.text(path) for path in paths if path in self.files)
+        paths = [f"{number}/{file}" for number in self.served for file in self.backend.files]
+        found = [path for path in paths if path in self.files]
+        # Code that is not there may do anything.
+        return not found or any("auto_complete_config" in self.text(path) for path in found)
 
     @property
     def completes_partially(self) -> bool:

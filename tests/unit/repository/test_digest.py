@@ -11,6 +11,7 @@ import time
 import tracemalloc
 
 import pytest
+
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository import digest as subject
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import BLOCK_SIZE, DigestCache, digest

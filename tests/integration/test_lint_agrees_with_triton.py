@@ -1,0 +1,82 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The linter against real servers: they load what it passes, and refuse, hang or die on what it calls an error."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import lint_cases
+from support.lint_cases import CASES, DIES, FAILS, FIRST, HANGS, LOADS, REFUSED, UNTESTED, Case
+from support.tritonserver import TritonServer
+
+# A python model loads in about a second; a load that has not ended after this time does not end.
+LOAD_SECONDS = 30
+HANG_SECONDS = 4
+# Servers that behave better than the newest one tested, or worse: (version, case) → what they do.
+EXCEPTIONS: dict[tuple[str, str], str] = {}
+
+
+def post(server: TritonServer, path: str, seconds: float, body: dict[str, object] | None = None) -> str:
+    """LOADS when the server answers 200, else what happened."""
+    request = urllib.request.Request(f"{server.http}{path}", json.dumps(body or {}).encode(), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=seconds):
+            return LOADS
+    except urllib.error.HTTPError:
+        return REFUSED
+    except TimeoutError:
+        return HANGS
+    except OSError as error:
+        return HANGS if isinstance(getattr(error, "reason", None), TimeoutError) else DIES
+
+
+def outcome(server: TritonServer, case: Case) -> str:
+    """Loads one model, tries it where that matters, and leaves a server that runs."""
+    if not server.running():
+        server.kill()
+        server.restart()
+    seen = post(server, f"/v2/repository/models/{case.name}/load", HANG_SECONDS if case.outcome == HANGS else LOAD_SECONDS)
+    if seen in (HANGS, DIES):
+        server.kill()
+        server.restart()
+        for name in FIRST:
+            post(server, f"/v2/repository/models/{name}/load", LOAD_SECONDS)
+    elif seen == LOADS and case.outcome == FAILS:
+        body = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [4], "data": [1, 2, 3, 4]}]}
+        seen = FAILS if post(server, f"/v2/models/{case.name}/infer", LOAD_SECONDS, body) == REFUSED else LOADS
+    if seen in (LOADS, FAILS) and case.name not in FIRST:
+        post(server, f"/v2/repository/models/{case.name}/unload", LOAD_SECONDS)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def server(triton_version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    root = tmp_path_factory.mktemp("repository")
+    lint_cases.write_all(root)
+    options = {"load-model": list(FIRST), "exit-on-error": False}
+    with TritonServer(root, triton_version, mode="explicit", options=options) as running:
+        yield running
+
+
+def test_real_servers_do_what_the_linter_says(server: TritonServer) -> None:
+    wanted = {case.name: case for case in CASES if case.outcome != UNTESTED}
+    seen = {name: outcome(server, case) for name, case in wanted.items()}
+    expected = {name: EXCEPTIONS.get((server.version, name), case.outcome) for name, case in wanted.items()}
+    assert {name: (seen[name], expected[name]) for name in wanted if seen[name] != expected[name]} == {}
+    assert len(wanted) > 150
+
+
+def test_a_folder_that_is_no_model_ends_the_server(triton_version: str, tmp_path: Path) -> None:
+    """Why folder-not-a-model is an error: with the default options one `.git` beside the models ends the server."""
+    next(case for case in CASES if case.name == "plain").write(tmp_path)
+    (tmp_path / ".git").mkdir()
+    with TritonServer(tmp_path, triton_version, wait=False) as running:
+        assert running._process is not None
+        assert running._process.wait(LOAD_SECONDS) != 0
+        assert "failed to load all models" in running.log
