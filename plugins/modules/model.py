@@ -46,6 +46,24 @@ options:
       - Load with this configuration instead of the one in the repository. It replaces the whole configuration, so give all of it.
       - With O(state=loaded) the model is loaded again when its configuration on a server differs from this in any key given here.
     type: dict
+  published:
+    description:
+      - Instead of O(name) or O(names), everything that the service has to serve, as a mapping of a model's name to a text that changes
+        with its content, such as RV(serving.triton.model_repository#module:revisions).
+      - A model is loaded when it is not ready, or when O(record) has another text for it. A model in O(record) that is not published any
+        more is unloaded.
+    type: dict
+  record:
+    description:
+      - File on the host where this module runs that keeps what was loaded last. Required with O(published).
+      - It is written when every replica serves, so a run that failed midway is made good by the next.
+    type: path
+  started:
+    description:
+      - With O(published), whether the servers were started in this run, after the models were published. They have loaded them already
+        then, so only what is not ready is loaded.
+    type: bool
+    default: false
   unload_dependents:
     description: With O(state=unloaded) on an ensemble, whether to unload the models that were loaded for it too.
     type: bool
@@ -90,6 +108,12 @@ EXAMPLES = r"""
     name: digits
     versions: ["3"]
 
+- name: Serve what is published, and only that
+  serving.triton.model:
+    endpoint: "{{ triton_endpoint }}"
+    published: "{{ triton_published.revisions }}"
+    record: /var/lib/triton/loaded.json
+
 - name: Unload an ensemble and what was loaded for it
   serving.triton.model:
     endpoint: "{{ triton_endpoint }}"
@@ -128,6 +152,7 @@ from ..module_utils.core.errors import InputError
 from ..module_utils.module import run_plan
 from ..module_utils.server.arguments import endpoint_spec, read_endpoint
 from ..module_utils.server.models import Desired, ModelService
+from ..module_utils.server.record import Published, RecordedService
 from ..module_utils.server.sdk import explain_missing
 
 
@@ -139,15 +164,19 @@ def argument_spec() -> dict[str, Any]:
         "state": {"type": "str", "choices": ["loaded", "unloaded", "reloaded"], "default": "loaded"},
         "versions": {"type": "list", "elements": "str", "default": []},
         "config": {"type": "dict"},
+        "published": {"type": "dict"},
+        "record": {"type": "path"},
+        "started": {"type": "bool", "default": False},
         "unload_dependents": {"type": "bool", "default": False},
         "wait_timeout": {"type": "float", "default": 300.0},
         "interval": {"type": "float", "default": 0.2},
     }
 
 
-def build(params: dict[str, Any], check: bool) -> ModelService:
+def build(params: dict[str, Any], check: bool) -> ModelService | RecordedService:
     endpoint, options = read_endpoint(params)
-    names = tuple(dict.fromkeys(params["names"] if params["name"] is None else [params["name"]]))
+    published = params["published"]
+    names = tuple(dict.fromkeys(params["names"] or published or [params["name"]]))
     for name in names:
         if not name.strip() or "/" in name:
             raise InputError(f"{name!r} is not a model's name", where="names", remedy="Give the name of the model's folder.")
@@ -162,14 +191,20 @@ def build(params: dict[str, Any], check: bool) -> ModelService:
         params["wait_timeout"],
         params["interval"],
     )
-    return ModelService(endpoint, desired, options, check=check)
+    if published is None:
+        return ModelService(endpoint, desired, options, check=check)
+    if params["state"] != "loaded" or params["versions"] or params["config"]:
+        raise InputError("state, versions and config mean nothing with published", where="published", remedy="Remove them.")
+    wanted = Published(published, params["record"], params["started"])
+    return RecordedService(endpoint, desired, options, wanted, check=check)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
-        mutually_exclusive=[("name", "names")],
-        required_one_of=[("name", "names")],
+        mutually_exclusive=[("name", "names", "published")],
+        required_one_of=[("name", "names", "published")],
+        required_together=[("published", "record")],
         supports_check_mode=True,
     )
     with explain_missing(module):

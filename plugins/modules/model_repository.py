@@ -185,6 +185,13 @@ removed_models:
   type: list
   elements: str
   sample: []
+revisions:
+  description:
+    - For every model that is published, a text that changes with its content.
+    - Hand it to M(serving.triton.model) as O(serving.triton.model#module:published).
+  returned: success
+  type: dict
+  sample: {digits: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}
 repository:
   description: The repository, as servers on this machine read it.
   returned: success

@@ -7,6 +7,7 @@ Versions are immutable, a model's other files are not. What the manifest does no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -409,6 +410,7 @@ def _line(path: str, digest: str) -> str:
 def report(publication: Publication) -> dict[str, Any]:
     """The module's return values that tell models and versions."""
     changes = publication.changes
+    manifest = publication.manifest or Manifest()
     return {
         "models": [
             {"name": each.name, "versions": list(each.versions), "changed_versions": each.changed_versions, "state": each.state}
@@ -416,6 +418,13 @@ def report(publication: Publication) -> dict[str, Any]:
         ],
         "changed_models": sorted(each.name for each in changes if each.must_load and each.state != "removed"),
         "removed_models": sorted(each.name for each in changes if each.state == "removed"),
+        "revisions": {name: revision(tree) for name, tree in sorted(manifest.models.items())},
         "bytes": sum(each.bytes for each in changes),
         "notes": list(publication.notes),
     }
+
+
+def revision(tree: ModelTree[FileRecord]) -> str:
+    """A text that changes with any file or version of a published model: by it a server knows what it has not loaded yet."""
+    lines = [f"{number}/" for number in sorted(tree.versions)] + [f"{path} {each.sha256}" for path, each in tree.items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

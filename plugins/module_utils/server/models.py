@@ -28,7 +28,10 @@ _VERBS = {"loaded": "load", "unloaded": "unload", "reloaded": "reload"}
 
 @dataclass(frozen=True)
 class Desired:
-    """state: loaded, unloaded or reloaded. versions: that must be READY. config: a whole configuration. timeout, interval: seconds."""
+    """state: loaded, unloaded or reloaded. versions: that must be READY. config: a whole configuration. timeout, interval: seconds.
+
+    stale: names whose content changed since they were loaded, so that being READY is not enough.
+    """
 
     names: tuple[str, ...]
     state: str = "loaded"
@@ -37,6 +40,7 @@ class Desired:
     dependents: bool = False
     timeout: float = 300.0
     interval: float = 0.2
+    stale: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ class ModelService:
 
 def needs_change(seen: Observed, name: str, desired: Desired) -> bool:
     """Whether this model has to be changed on this replica."""
-    if desired.state == "reloaded":
+    if desired.state == "reloaded" or name in desired.stale:
         return True
     if desired.state == "unloaded":
         return bool(not_gone(name, seen.index))
