@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from support.rolecheck import ROOT, PlaybookRun, Workspace
-from support.rules.roles import load
 from support.tritonserver import free_ports
 
 from .common import BenchmarkError, Line, figure, workspace
@@ -43,7 +43,7 @@ def measure() -> Iterator[Line]:
 def _group_variables() -> dict[str, Any]:
     """Those of the inventory that `make site` uses."""
     found = sorted((ROOT / "inventories" / "local" / "group_vars").rglob("*.yml"))
-    return {name: value for path in found for name, value in load(path).items()}
+    return {name: value for path in found for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
 def _settings(folder: Path) -> dict[str, Any]:
