@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,12 @@ def test_the_controller_can_ask_for_a_remote_host(server: TritonServer, tmp_path
     result = verify(tmp_path, variables, host={**ELSEWHERE, "ansible_python_interpreter": "/no/python"})
     assert fact(result)["models_verified"] == 10
     assert not ran(result, "Bring the inputs to the host")
+
+
+def test_the_python_that_asks_can_be_chosen(explicit: TritonServer, tmp_path: Path) -> None:
+    host = {"ansible_connection": "elsewhere", "ansible_python_interpreter": "/no/python"}
+    variables = {"triton_endpoint": explicit.endpoint, "verify_python": sys.executable}
+    assert fact(verify(tmp_path, variables, host=host))["models_verified"] == 1
 
 
 def test_check_mode_says_that_no_server_is_there_yet(tmp_path: Path) -> None:
