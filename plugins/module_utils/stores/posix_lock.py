@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -40,7 +41,7 @@ class Lock:
         try:
             owner = dict(json.loads(text))
         except (ValueError, TypeError):
-            # Its holder is just writing it, or died then.
+            # Made where there are no hard links: its holder is just writing it, or died then.
             owner = {}
         return {**owner, "alive": _alive(owner, status.st_mtime)}
 
@@ -70,15 +71,29 @@ class Lock:
         self._token = ""
 
     def _create(self) -> bool:
+        """Whether the lock is ours now. It appears with its content, so that a holder that dies at once can be told."""
         token = uuid.uuid4().hex
+        draft = self.path.with_name(f"{LOCK_FILE}.{token}")
         try:
-            handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
+            draft.write_text(json.dumps({"token": token, **_myself()}))
+            self._appear(draft)
+        except (FileExistsError, FileNotFoundError):
+            # Held; or the one who holds it cleared our draft away.
             return False
-        with os.fdopen(handle, "w") as file:
-            json.dump({"token": token, **_myself()}, file)
+        finally:
+            draft.unlink(missing_ok=True)
         self._token = token
         return True
+
+    def _appear(self, draft: Path) -> None:
+        try:
+            os.link(draft, self.path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # No hard links here.
+            with open(self.path, "x") as file:
+                file.write(draft.read_text())
 
     def _discard(self, token: str) -> None:
         # Renamed first: of two that find the same dead lock, one gets it, and neither can remove the other's new one unseen.

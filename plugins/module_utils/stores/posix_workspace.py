@@ -101,7 +101,10 @@ class Workspace:
             if self._inside.exists():
                 self._remove(self._inside)
             self._inside.mkdir()
-            (self._inside / CONFIG_FILE).write_text(_GUARD)
+            # Whole at once: Triton reads an empty config.pbtxt as a valid one.
+            draft = self.slot()
+            draft.write_text(_GUARD)
+            os.rename(draft, self._inside / CONFIG_FILE)
         self._users += 1
         try:
             yield self._inside / f"d{self._count}"
