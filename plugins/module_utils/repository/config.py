@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, ServingError
+from ..core.errors import InputError
 
 # A plain value: set fields only, enums by name, messages and maps as dicts, 64-bit numbers as int.
 Config = dict[str, Any]
@@ -25,23 +25,22 @@ Config = dict[str, Any]
 LIBRARY = "tritonclient"
 _BOM = "\ufeff"
 _TEMPLATE = re.compile(r"\$\{\s*\w+\s*\}")
-_UNKNOWN = re.compile(r'Message type "(?:\w+\.)*(?P<message>\w+)" has no field named "(?P<field>[^"]*)"')
-_UNKNOWN_VALUE = re.compile(r'Enum type "(?:\w+\.)*(?P<enum>\w+)" has no value named (?P<value>\w+)')
+_UNKNOWN = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>[^"]*)"')
+_UNKNOWN_VALUE = re.compile(r'Enum type "(?P<enum>[\w.]+)" has no value named (?P<value>\w+)')
 # What the parser puts before its message: the position, and the line in quotes.
 _PREFIX = re.compile(r"^(\d+:\d+ : )?('.*': )?")
 # Characters of a message: enough for any line that a person wrote.
 _SHOWN = 120
 
 
-class MissingLibraryError(ServingError):
-    """A Python library that is needed to read config.pbtxt is not installed. library: its name; trace: the import's traceback."""
+class MissingLibraryError(Exception):
+    """A Python library that is needed to read config.pbtxt is not installed. library: its name; trace: the import's traceback.
+
+    No ServingError, for modules explain it in Ansible's own way: missing_required_lib.
+    """
 
     def __init__(self, library: str, trace: str) -> None:
-        super().__init__(
-            "config.pbtxt is read with Triton's own schema, which is not installed",
-            where=library,
-            remedy=f"Install {library} for this Python.",
-        )
+        super().__init__(f"config.pbtxt is read with Triton's own schema: install {library} for this Python")
         self.library = library
         self.trace = trace
 
@@ -117,8 +116,8 @@ def _remedy(what: str, text: str, line: int, schema: Any) -> str:
     if re.search(r",\s*[\]}]", "\n".join(lines[max(0, line - 2) : line + 1])):
         return "Remove the comma before the closing bracket."
     if what.endswith('Expected ","'):
-        return f"Separate the items of a list with commas in the line: «{shown}»."
-    return f"Correct the line: «{shown}»." if shown else "Correct the file's syntax (protobuf text format)."
+        return f"Separate the items of a list with commas in the line «{shown}»."
+    return f"Correct the line «{shown}»." if shown else "Correct the file's syntax (protobuf text format)."
 
 
 def _nearest(what: str, schema: Any) -> str:
@@ -137,8 +136,8 @@ def _nearest(what: str, schema: Any) -> str:
 
 
 def _values(owner: Any) -> dict[str, list[str]]:
-    """Enum name → its values, those of nested messages included. owner: a file's or a message's descriptor."""
-    found = {name: [value.name for value in enum.values] for name, enum in owner.enum_types_by_name.items()}
+    """Enum's full name → its values, those of nested messages included. owner: a file's or a message's descriptor."""
+    found = {enum.full_name: [value.name for value in enum.values] for enum in owner.enum_types_by_name.values()}
     nested = owner.nested_types_by_name if hasattr(owner, "nested_types_by_name") else owner.message_types_by_name
     for descriptor in nested.values():
         found.update(_values(descriptor))
@@ -146,10 +145,10 @@ def _values(owner: Any) -> dict[str, list[str]]:
 
 
 def _fields(types: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Message name → field names, nested messages included."""
+    """Message's full name → field names, nested messages included."""
     found: dict[str, list[str]] = {}
-    for name, descriptor in types.items():
-        found[name] = [field.name for field in descriptor.fields]
+    for descriptor in types.values():
+        found[descriptor.full_name] = [field.name for field in descriptor.fields]
         found.update(_fields(descriptor.nested_types_by_name))
     return found
 

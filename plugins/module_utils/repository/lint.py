@@ -73,7 +73,7 @@ def lint(
 
     Raises InputError for a model that the repository lacks and for a rule id that does not exist.
     """
-    _known("model", models, subjects)
+    known_models(models, subjects)
     _known("rule", ignore, RULES)
     found: list[Finding] = [] if models else list(check_repository(repository))
     for name in models or subjects:
@@ -111,9 +111,13 @@ def count(findings: Iterable[Finding]) -> dict[str, int]:
     return {severity: counts[severity] for severity in SEVERITIES}
 
 
-def _known(what: str, names: Collection[str], known: Iterable[str], where: str | None = None) -> None:
+def known_models(names: Collection[str], subjects: Mapping[str, Subject]) -> list[str]:
+    """The names, or without any all models. Raises InputError for one that the repository lacks."""
+    _known("model", names, subjects)
+    return list(dict.fromkeys(names)) or sorted(subjects)
+
+
+def _known(what: str, names: Collection[str], known: Iterable[str]) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise InputError(
-            f"there is no {what} {', '.join(unknown)}", where=where or "", remedy=f"Give one of: {', '.join(sorted(known)[:20])}."
-        )
+        raise InputError(f"there is no {what} {', '.join(unknown)}", remedy=f"Give one of: {', '.join(sorted(known)[:20])}.")

@@ -51,6 +51,9 @@ def _beside(rule: str, path: str, message: str) -> Finding:
 
 def check_folder(subject: Subject) -> Iterator[Finding]:
     """A folder that is no model at all."""
+    if subject.name.startswith(".") or is_junk(subject.name):
+        yield subject.finding("folder-hidden", "Triton takes it for a model and fails on it")
+        return
     yield subject.finding("folder-not-a-model", "Triton takes it for a model, and it has neither config.pbtxt nor a version folder")
 
 

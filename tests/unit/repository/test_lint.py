@@ -55,6 +55,7 @@ def test_the_cases_are_consistent() -> None:
 def test_every_rule_has_a_case() -> None:
     covered = {rule for case in CASES for rule in case.rules}
     elsewhere = {
+        "folder-hidden",
         "repository-empty",
         "folder-ignored",
         "version-folder-empty",
@@ -117,8 +118,8 @@ def test_what_lies_beside_the_models(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to("nowhere")
     (tmp_path / "out").symlink_to("/usr/share/doc/base-files")
     assert sorted(rules(tmp_path)) == [
-        ("folder-not-a-model", ".git"),
-        ("folder-not-a-model", "__pycache__"),
+        ("folder-hidden", ".git"),
+        ("folder-hidden", "__pycache__"),
         ("folder-not-a-model", "out"),
         ("junk-file", ".DS_Store"),
         ("link-broken", "gone"),

@@ -1,0 +1,285 @@
+#!/usr/bin/python
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_repository_info
+short_description: Read and lint a Triton model repository without a server
+version_added: 0.1.0
+author: serving.triton contributors (@serving-triton)
+description:
+  - Reads a folder of models and tells each one's versions, backend, inputs, outputs, size and digests, and how much memory the
+    models want.
+  - Lints it, offline. C(config.pbtxt) is parsed with Triton's own schema, and the rules are those that real servers apply, so that what
+    would fail on a server is found before anything is published. Python models are compiled, never executed.
+  - An error is what a server refuses, hangs on or dies of, or what cannot be published. A warning works, but hardly as it was meant.
+  - The rules are listed in the collection's C(docs/lint.md).
+options:
+  path:
+    description: The repository's folder on the machine where the module runs, one folder in it for each model.
+    type: path
+    required: true
+  models:
+    description:
+      - Tell about these models only. All when empty.
+      - Ensembles are still checked against the whole repository.
+    type: list
+    elements: str
+    default: []
+  lint:
+    description: Whether to lint. Without it only what cannot be read is an error.
+    type: bool
+    default: true
+  ignore_rules:
+    description: Rules whose findings are left out, by their id.
+    type: list
+    elements: str
+    default: []
+  strict:
+    description: Whether errors are a failure of the task.
+    type: bool
+    default: false
+  strict_warnings:
+    description: Whether warnings are a failure of the task too. Only meant with O(strict=true).
+    type: bool
+    default: false
+  digests:
+    description: Whether to read every file for its SHA-256.
+    type: bool
+    default: false
+  python_backends:
+    description:
+      - Backends that run as Python processes on the target, for RV(memory).
+      - The role P(serving.triton.server_host#role) runs V(onnxruntime) and V(fil) so where it uses the runtime V(process).
+    type: list
+    elements: str
+    default: [python]
+requirements:
+  - tritonclient
+attributes:
+  check_mode:
+    description: Reads only, so check mode is the same.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+seealso:
+  - module: serving.triton.model_repository
+"""
+
+EXAMPLES = r"""
+- name: Lint a repository and fail on errors
+  serving.triton.model_repository_info:
+    path: /srv/build/models
+    strict: true
+
+- name: Be stricter about one model, but allow leftovers of editors
+  serving.triton.model_repository_info:
+    path: /srv/build/models
+    models: [digits]
+    strict: true
+    strict_warnings: true
+    ignore_rules: [junk-file]
+
+- name: Read what a repository holds
+  serving.triton.model_repository_info:
+    path: /srv/triton/models
+    lint: false
+    digests: true
+  register: repository
+
+- name: Tell how much shared memory a container needs
+  ansible.builtin.debug:
+    msg: "--shm-size={{ repository.memory.shm_bytes }}"
+"""
+
+RETURN = r"""
+repository:
+  description: The folder that was read.
+  type: str
+  returned: success
+  sample: /srv/build/models
+models:
+  description: The models, by name.
+  type: list
+  elements: dict
+  returned: success, and when O(strict) fails
+  contains:
+    name:
+      description: The model's folder.
+      type: str
+      sample: digits
+    versions:
+      description: The numbers of its version folders.
+      type: list
+      elements: int
+      sample: [1, 2]
+    served_versions:
+      description: Those that its version policy serves.
+      type: list
+      elements: int
+      sample: [2]
+    backend:
+      description: The backend, as Triton finds it; empty for an ensemble and where it cannot be told.
+      type: str
+      sample: onnxruntime
+    platform:
+      description: The platform, as Triton completes it.
+      type: str
+      sample: onnxruntime_onnx
+    max_batch_size:
+      description: The largest batch that C(config.pbtxt) declares, 0 for none.
+      type: int
+      sample: 32
+    inputs:
+      description: Inputs that C(config.pbtxt) declares, with the V2 protocol's data types; dims without the batch.
+      type: list
+      elements: dict
+      sample: [{name: image, datatype: FP32, dims: [64], optional: false}]
+    outputs:
+      description: Outputs that C(config.pbtxt) declares.
+      type: list
+      elements: dict
+      sample: [{name: scores, datatype: FP32, dims: [10], optional: false}]
+    steps:
+      description: The models of an ensemble's steps.
+      type: list
+      elements: str
+      sample: []
+    files:
+      description: Number of files.
+      type: int
+      sample: 3
+    bytes:
+      description: Bytes of all files.
+      type: int
+      sample: 86016
+    memory:
+      description: As RV(memory), for this model.
+      type: dict
+      sample: {bytes: 43008, python_instances: 0, shm_bytes: 0}
+    digests:
+      description: Path in the model's folder to SHA-256, when O(digests=true).
+      type: dict
+      sample: {config.pbtxt: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}
+findings:
+  description: What the linter found, the gravest first.
+  type: list
+  elements: dict
+  returned: success, and when O(strict) fails
+  contains:
+    model:
+      description: The model's folder; empty for the repository itself.
+      type: str
+      sample: digits
+    file:
+      description: The file or folder concerned, relative to the repository.
+      type: str
+      sample: digits/config.pbtxt
+    rule:
+      description: The rule's id.
+      type: str
+      sample: label-count
+    severity:
+      description: V(error), V(warning) or V(info).
+      type: str
+      sample: warning
+    message:
+      description: What is wrong.
+      type: str
+      sample: 9 labels for output scores of 10 elements
+    remedy:
+      description: What to do.
+      type: str
+      sample: Give one label a line for each class.
+counts:
+  description: Number of findings by severity.
+  type: dict
+  returned: success, and when O(strict) fails
+  sample: {error: 0, warning: 1, info: 0}
+bytes:
+  description: Bytes of all files of RV(models).
+  type: int
+  returned: success, and when O(strict) fails
+  sample: 86016
+memory:
+  description:
+    - What the served versions of RV(models) want on one CPU host.
+    - C(bytes) of their files, C(python_instances) of O(python_backends), and C(shm_bytes), 64 MiB for each of those, which C(/dev/shm)
+      must hold.
+  type: dict
+  returned: success, and when O(strict) fails
+  sample: {bytes: 43008, python_instances: 2, shm_bytes: 134217728}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.module import run_info
+from ansible_collections.serving.triton.plugins.module_utils.repository.config import MissingLibraryError
+from ansible_collections.serving.triton.plugins.module_utils.repository.describe import describe, total, verdict
+from ansible_collections.serving.triton.plugins.module_utils.repository.digest import digest
+from ansible_collections.serving.triton.plugins.module_utils.repository.layout import scan
+from ansible_collections.serving.triton.plugins.module_utils.repository.lint import FolderReader, count, inspect, known_models, lint
+from ansible_collections.serving.triton.plugins.module_utils.repository.subject import Subject
+
+
+def argument_spec() -> dict[str, Any]:
+    return {
+        "path": {"type": "path", "required": True},
+        "models": {"type": "list", "elements": "str", "default": []},
+        "lint": {"type": "bool", "default": True},
+        "ignore_rules": {"type": "list", "elements": "str", "default": []},
+        "strict": {"type": "bool", "default": False},
+        "strict_warnings": {"type": "bool", "default": False},
+        "digests": {"type": "bool", "default": False},
+        "python_backends": {"type": "list", "elements": "str", "default": ["python"]},
+    }
+
+
+def read(params: dict[str, Any]) -> dict[str, Any]:
+    """The module's answer. Raises InputError for findings that O(strict) forbids."""
+    root = params["path"]
+    repository = scan(root, strict=False)
+    subjects = inspect(repository, FolderReader(root))
+    names = known_models(params["models"], subjects)
+    findings = lint(repository, subjects, params["models"], params["ignore_rules"]) if params["lint"] else []
+    models = [_model(root, subjects[name], params) for name in names]
+    counts = count(findings)
+    result = {
+        "models": models,
+        "findings": [finding.as_dict() for finding in findings],
+        "counts": counts,
+        "bytes": sum(model["bytes"] for model in models),
+        "memory": total(models),
+    }
+    refused = ["error", *(["warning"] if params["strict_warnings"] else [])] if params["strict"] else []
+    if any(counts[severity] for severity in refused):
+        raise InputError(verdict(findings, refused), where=root, **result)
+    return {"repository": root, **result}
+
+
+def _model(root: str, subject: Subject, params: dict[str, Any]) -> dict[str, Any]:
+    described = describe(subject, params["python_backends"])
+    if params["digests"]:
+        described["digests"] = {path: digest(f"{root}/{subject.name}/{path}") for path in sorted(subject.files)}
+    return described
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        run_info(module, lambda: read(module.params))
+    except MissingLibraryError as error:
+        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
+
+
+if __name__ == "__main__":
+    main()
