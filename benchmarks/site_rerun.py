@@ -11,22 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from support.rolecheck import ROOT, PlaybookRun, Workspace
 from support.tritonserver import free_ports
 
 from .common import BenchmarkError, Line, figure, workspace
 
 GOAL_SECONDS = 20
-HOST = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
 def measure() -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="triton-bench-") as folder:
         settings = _settings(Path(folder) / "deployment")
-        site = dataclasses.replace(
-            workspace(Path(folder) / "work"), inventory={"triton": {"hosts": {"bench": HOST}, "vars": _group_variables()}}
-        )
+        site = dataclasses.replace(workspace(Path(folder) / "work"), inventory=ROOT / "inventories" / "local")
         try:
             _first, first_seconds = _run(site, "site", settings)
             again, seconds = _run(site, "site", settings)
@@ -38,12 +34,6 @@ def measure() -> Iterator[Line]:
     yield figure("site_rerun", "seconds", seconds, at_most=GOAL_SECONDS)
     yield figure("site_rerun", "tasks", len(again.tasks))
     yield Line("ratio", "site_rerun", "first_run", first_seconds / seconds)
-
-
-def _group_variables() -> dict[str, Any]:
-    """Those of the inventory that `make site` uses."""
-    found = sorted((ROOT / "inventories" / "local" / "group_vars").rglob("*.yml"))
-    return {name: value for path in found for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
 def _settings(folder: Path) -> dict[str, Any]:
