@@ -92,6 +92,24 @@ options:
     type: str
     choices: [manifest, list, digest]
     default: list
+  lint:
+    description:
+      - Whether to lint the models that are about to be published and to refuse those with errors, before anything is changed.
+      - What is published already is not linted again.
+    type: bool
+    default: true
+  ignore_rules:
+    description: Rules of the linter to leave out, by their id as M(serving.triton.model_repository_info) tells it.
+    type: list
+    elements: str
+    default: []
+  removal_delay:
+    description:
+      - Seconds to wait, after everything new is in place, before old versions and models are taken away.
+      - A server that is loading a version at the moment of its removal fails to load it, and Triton's python backend then hangs for good.
+        Where O(keep_versions=1) or O(prune) meets servers that poll or start at any time, give longer than a load takes.
+    type: float
+    default: 0.0
   owner:
     description: User that owns what is published, by name or number. The publishing user when left out.
     type: str
@@ -114,6 +132,8 @@ options:
       - File that remembers digests of unchanged source files between runs. It holds no secret and may be removed at any time.
       - C(serving.triton/digests.json) in the user's cache folder when left out; empty for no cache.
     type: path
+requirements:
+  - tritonclient, for O(lint=true)
 attributes:
   check_mode:
     support: full
@@ -224,18 +244,20 @@ notes:
 import getpass
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.module import run_plan
+from ansible_collections.serving.triton.plugins.module_utils.repository.config import MissingLibraryError
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import check_apart, check_names, read_source
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
 
 
@@ -251,6 +273,9 @@ def argument_spec() -> dict[str, Any]:
         "force": {"type": "bool", "default": False},
         "adopt": {"type": "bool", "default": False},
         "verify": {"type": "str", "choices": ["manifest", "list", "digest"], "default": "list"},
+        "lint": {"type": "bool", "default": True},
+        "ignore_rules": {"type": "list", "elements": "str", "default": []},
+        "removal_delay": {"type": "float", "default": 0.0},
         "owner": {"type": "str"},
         "group": {"type": "str"},
         "mode": {"type": "raw"},
@@ -275,7 +300,7 @@ def octal(params: dict[str, Any], option: str) -> int | None:
 
 
 def check_numbers(params: dict[str, Any]) -> None:
-    for option, least in (("version", 0), ("keep_versions", 0), ("concurrency", 1)):
+    for option, least in (("version", 0), ("keep_versions", 0), ("removal_delay", 0), ("concurrency", 1)):
         if params[option] is not None and params[option] < least:
             raise InputError(f"{params[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
 
@@ -296,6 +321,14 @@ def read(params: dict[str, Any]) -> dict[str, ModelTree[SourceFile]]:
     return desired
 
 
+def lint(params: dict[str, Any], models: Sequence[str]) -> None:
+    if params["lint"]:
+        # Not at the top: most runs change nothing, and then it is not needed.
+        from ansible_collections.serving.triton.plugins.module_utils.repository.publish_lint import refuse_errors
+
+        refuse_errors(params["src"], models, params["ignore_rules"])
+
+
 def build(params: dict[str, Any]) -> Publisher:
     check_numbers(params)
     models = tuple(dict.fromkeys(params["models"]))
@@ -308,7 +341,8 @@ def build(params: dict[str, Any]) -> Publisher:
         check_apart(params["src"], store.url)
         desired = read(params)
     options = Options(models, *(params[name] for name in ("version", "keep_versions", "prune", "force", "adopt", "verify")))
-    return Publisher(store, desired, options, publisher=f"{getpass.getuser()}@{socket.gethostname()}")
+    manners = Manners(f"{getpass.getuser()}@{socket.gethostname()}", params["removal_delay"], lambda models: lint(params, models))
+    return Publisher(store, desired, options, manners)
 
 
 def main() -> None:
@@ -318,7 +352,10 @@ def main() -> None:
         required_by={"version": ["models"]},
         supports_check_mode=True,
     )
-    run_plan(module, lambda: build(module.params))
+    try:
+        run_plan(module, lambda: build(module.params))
+    except MissingLibraryError as error:
+        module.fail_json(msg=f"{missing_required_lib(error.library)} Or set lint to false.", exception=error.trace)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ class Publisher:
             "prune": True,
             "keep_versions": KEEP_VERSIONS,
             "digest_cache": "",
+            "lint": False,
         }
         payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_remote_tmp": tempfile.gettempdir()}}
         process = subprocess.Popen(

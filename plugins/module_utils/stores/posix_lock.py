@@ -81,7 +81,8 @@ class Lock:
             # Held; or the one who holds it cleared our draft away.
             return False
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
         self._token = token
         return True
 

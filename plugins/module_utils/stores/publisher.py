@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from ..core.errors import ConflictError
 from ..core.plan import Plan
+from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE, MANIFEST_FILE
 from ..repository.manifest import FileRecord, Manifest, ModelTree, dump, parse
 from ..repository.publish import (
@@ -25,28 +26,36 @@ from ..repository.publish import (
     to_digest,
     to_list,
 )
-from ..repository.publish_steps import is_compound, steps
+from ..repository.publish_steps import Step, is_compound, steps
 from .base import Progress, Store
 
 
-def _quiet(_done: int, _total: int) -> None:
-    """No progress wanted."""
+@dataclasses.dataclass(frozen=True)
+class Manners:
+    """publisher: told in the manifest, for people. removal_delay: seconds between what is put and what is taken away.
+
+    check: called with the models that are to be put, before anything is; raises what forbids it.
+    """
+
+    publisher: str = ""
+    removal_delay: float = 0
+    check: Callable[[Sequence[str]], None] = lambda _models: None
+    progress: Progress = lambda _done, _total: None
+    clock: Clock = dataclasses.field(default_factory=Clock)
 
 
 class Publisher:
-    """desired: model → its files, None to take away what `options` names. publisher: told in the manifest, for people."""
+    """desired: model → its files, None to take away what `options` names."""
 
     def __init__(
         self,
         store: Store,
         desired: Mapping[str, ModelTree[SourceFile]] | None,
         options: Options,
-        *,
-        publisher: str = "",
-        progress: Progress = _quiet,
+        manners: Manners | None = None,
     ) -> None:
         self._store, self._desired, self._options = store, desired, options
-        self._publisher, self._progress = publisher, progress
+        self._manners = manners or Manners()
         self._observed = Observed()
 
     def observe(self) -> Observed:
@@ -63,7 +72,11 @@ class Publisher:
     def plan(self, actual: Observed) -> Publication:
         if self._desired is None:
             return plan_absent(actual, self._options)
-        return plan_present(self._desired, actual, self._options)
+        plan = plan_present(self._desired, actual, self._options)
+        # What is published already was checked then: an idle run stays cheap.
+        if put := [change.name for change in plan.changes if change.must_load and change.state != "removed"]:
+            self._manners.check(put)
+        return plan
 
     def apply(self, plan: Plan) -> None:
         """Carries a Publication out. Nothing in the repository changes before all content is staged."""
@@ -76,7 +89,7 @@ class Publisher:
             changes = plan.changes
             uploads = {key: each for change in changes for key, each in change.uploads().items()}
             if uploads:
-                self._store.stage(uploads, self._progress)
+                self._store.stage(uploads, self._manners.progress)
             if any(MANIFEST_FILE in action.target for action in plan):
                 self._commit(plan, changes, created_root)
         if plan.manifest is None and created_root:
@@ -85,8 +98,11 @@ class Publisher:
     def _commit(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> None:
         if changes:
             self._write(self._pending(changes, created_root))
-        for change in changes:
-            self._switch(change)
+        removals = [step for change in changes for step in self._switch(change)]
+        if removals and self._manners.removal_delay and any(change.state != "removed" for change in changes):
+            self._manners.clock.sleep(self._manners.removal_delay)
+        for step in removals:
+            self._store.run(step)
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -95,13 +111,17 @@ class Publisher:
         pending = sorted({*old.pending, *(change.name for change in changes)})
         return dataclasses.replace(old, pending=tuple(pending), created_root=created_root)
 
-    def _switch(self, change: ModelChange) -> None:
-        done = is_compound(change) and self._store.replace_model(change)
-        if not done:
-            for step in steps(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}")):
+    def _switch(self, change: ModelChange) -> list[Step]:
+        """Makes what is new in one model visible. Returns the steps that take away what is old."""
+        ordered = steps(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}"))
+        removals = [step for step in ordered if step.op == "drop_tree"]
+        staying = dataclasses.replace(change, removed_versions=())
+        if not (is_compound(staying) and self._store.replace_model(staying)):
+            for step in ordered[: len(ordered) - len(removals)]:
                 self._store.run(step)
         if change.set_attributes:
             self._store.set_attributes(f"{change.name}/{path}" for path, _ in self._store.tree(change.name).items())
+        return removals
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""
@@ -118,7 +138,7 @@ class Publisher:
     def _write(self, manifest: Manifest | None) -> None:
         if manifest is not None:
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            manifest = dataclasses.replace(manifest, publisher=self._publisher, time=now)
+            manifest = dataclasses.replace(manifest, publisher=self._manners.publisher, time=now)
         self._store.write_manifest(None if manifest is None else dump(manifest))
 
     def result(self, _actual: Observed, plan: Plan, _applied: bool) -> dict[str, Any]:
