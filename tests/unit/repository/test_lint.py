@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import lint_cases
 from support.lint_cases import CASES, LOADS, UNTESTED, Case
+from support.tritonserver import ROOT
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import scan
@@ -163,3 +164,9 @@ def test_no_code_is_executed_and_no_bytecode_written(tmp_path: Path) -> None:
     assert rules(tmp_path / "repository") == []
     assert not (tmp_path / "executed").exists()
     assert not list(tmp_path.rglob("*.pyc"))
+
+
+def test_the_documentation_lists_the_rules_as_they_are() -> None:
+    text = (ROOT / "docs" / "lint.md").read_text(encoding="utf-8")
+    rows = [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in text.splitlines() if line.startswith("| `")]
+    assert rows == [(f"`{rule.id}`", rule.severity, rule.breaks, rule.summary, rule.remedy) for rule in RULES.values()]
