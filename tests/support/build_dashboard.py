@@ -158,7 +158,7 @@ def latency() -> list[Any]:
         graph("Average latency", "From arrival to answer, inside of Triton.", "s", (seconds("nv_inference_request_duration_us"), LEGEND)),
         graph(
             "Latency quantiles",
-            "Needs --metrics-config=summary_latencies=true. Of several servers the slowest: quantiles cannot be added up.",
+            "Needs --metrics-config=summary_latencies=true; none for models with a response cache. Of several servers the slowest.",
             "s",
             (quantiles, "{{model}} p{{quantile}}"),
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.serving.triton.plugins.filter.file_sd import FilterModule
 
 file_sd = FilterModule().filters()["file_sd"]
