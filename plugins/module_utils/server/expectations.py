@@ -201,7 +201,7 @@ def check_expectations(expect: Sequence[Mapping[str, Any]], where: str) -> None:
             raise InputError("tolerance belongs to values and is not negative", where=here, remedy="Give values, and for example 0.001.")
 
 
-def table(rows: Sequence[Sequence[str]], *, limit: int = 20, width: int = 60) -> str:
+def table(rows: Sequence[Sequence[str]], *, limit: int = 20, width: int = 110) -> str:
     """Rows, the first being the headings, as aligned text; long cells and more than `limit` rows are cut."""
     shown = [[_cut(cell, width) for cell in row] for row in rows[: limit + 1]]
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]

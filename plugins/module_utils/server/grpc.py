@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RESTRICTED_PREFIX = "triton-grpc-protocol-"
 _START = "Check that the server runs and the port is right; tritonserver opens its ports only after the initial loads."
+_CLIENT_CERTIFICATE = " A server that wants a client certificate (endpoint.tls.cert_file) closes the connection like this too."
 _FOREIGN_SIGNS = ("http1.x", "http2 headers with status", "received http status", "invalid content-type")
-_TLS_SIGNS = ("ssl", "certificate", "handshake", "tls")
+_TLS_SIGNS = ("ssl", "certificate", "handshake", "tls", "peer name", "verification check")
 _UNSENT_SIGNS = ("failed to connect", "connection refused", "dns resolution", "name resolution")
 _LOST_SIGNS = (*_UNSENT_SIGNS, "socket closed", "connection reset", "end of tcp stream", "recvmsg", "goaway", "broken pipe")
 
@@ -67,9 +68,9 @@ def failure(error: InferenceServerException, where: str) -> ServingError:
         remedy = "Check endpoint.tls: the authority's file, the server's name, and the client's certificate if the server wants one."
         return TlsError(f"the TLS handshake failed: {text[:300]}", where=where, remedy=remedy)
     if status == "UNAVAILABLE" and any(sign in lowered for sign in _LOST_SIGNS):
-        return ConnectionFailedError(
-            f"the connection failed: {text[:300]}", where=where, remedy=_START, sent=not any(sign in lowered for sign in _UNSENT_SIGNS)
-        )
+        sent = not any(sign in lowered for sign in _UNSENT_SIGNS)
+        remedy = f"{_START}{_CLIENT_CERTIFICATE}" if where.startswith("grpcs") else _START
+        return ConnectionFailedError(f"the connection failed: {text[:300]}", where=where, remedy=remedy, sent=sent)
     return _by_status(status, text[:MAX_REASON], where)
 
 

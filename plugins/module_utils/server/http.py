@@ -230,7 +230,7 @@ def _tls_failure(error: ssl.SSLError, where: str) -> TlsError:
     elif "ALERT" in str(text).upper():
         remedy = "The server refuses this client: give endpoint.tls.cert_file and key_file that its authority has signed."
     else:
-        remedy = "Check that this port speaks TLS, or use http:// instead."
+        remedy = "Check that this port speaks TLS, and whether the server wants a client certificate (endpoint.tls.cert_file)."
     return TlsError(f"the TLS handshake failed: {text}", where=where, remedy=remedy)
 
 

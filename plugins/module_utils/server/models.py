@@ -13,7 +13,7 @@ from ..core.errors import InputError, ServingError, TransientError, UnavailableE
 from ..core.plan import Action, Plan
 from ..core.wait import Probe, wait_until
 from .connect import connect
-from .control import LOADING, READY, CallOptions, Control, ModelState
+from .control import LOADING, READY, UNLOADING, CallOptions, Control, ModelState
 from .endpoint import Endpoint, Replica
 from .errors import LoadError, LostAnswerError
 from .parallel import attempt, each
@@ -155,7 +155,11 @@ class ModelService:
 
     def _after_lost_answer(self, control: Control, name: str, error: LostAnswerError) -> None:
         """The server may have died, or still be loading: only the index knows."""
-        index = control.index()
+        try:
+            index = control.index()
+        except TransientError as dead:
+            what = f"{error.what} during the {_VERBS[self._desired.state]}, and the server does not answer any more"
+            raise UnavailableError(what, where=dead.where, remedy=dead.remedy) from dead
         if self._desired.state == "unloaded" or any(state.state == LOADING for state in select(name, index)):
             return
         reason = _lacks(index, name, self._desired)
@@ -168,10 +172,11 @@ class ModelService:
 
         def look() -> Probe[tuple[ModelState, ...]]:
             try:
-                states = tuple(select(name, control.index()))
+                index = control.index()
             except TransientError as error:
                 return Probe(False, (), str(error))
-            reason = _lacks(states, name, desired)
+            states = tuple(select(name, index))
+            reason = _lacks(states, name, desired) or _unloading(index, desired)
             busy = desired.state == "unloaded" or any(state.state == LOADING for state in states)
             return Probe(not reason or not busy, states, reason)
 
@@ -257,6 +262,12 @@ def _lacks(index: Iterable[ModelState], name: str, desired: Desired) -> str:
         return not_gone(name, states)
     reasons = filter(None, (not_ready(f"{name}:{version}" if version else name, states) for version in desired.versions or ("",)))
     return next(reasons, "")
+
+
+def _unloading(index: Iterable[ModelState], desired: Desired) -> str:
+    """Dependents have no names here: while anything is being unloaded, they may be."""
+    busy = [state.name for state in index if state.state == UNLOADING] if desired.dependents else []
+    return f"model {busy[0]} is {UNLOADING}" if busy else ""
 
 
 def _state_words(seen: Observed, name: str) -> str:

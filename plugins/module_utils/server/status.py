@@ -265,6 +265,8 @@ def missing_on(status: ReplicaStatus, condition: Condition) -> list[str]:
         return [*missing, status.unavailable.get("index", "the repository index cannot be read")]
     missing += filter(None, (not_ready(spec, status.index or ()) for spec in condition.models_ready))
     missing += filter(None, (not_gone(spec, status.index or ()) for spec in condition.models_gone))
+    if missing and wanted and "index" in status.unavailable:
+        missing.append(f"the index cannot be read: {status.unavailable['index']}")
     return missing
 
 
