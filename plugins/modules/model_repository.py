@@ -68,7 +68,9 @@ options:
     type: int
     default: 0
   prune:
-    description: Remove models and versions that were published and are not in O(src) any more.
+    description:
+      - Remove models and versions that were published, by whomever with this module, and are not in O(src) any more.
+      - Where several sources share a repository, limit it with O(models).
     type: bool
     default: false
   force:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ansible_collections.serving.triton.plugins.module_utils.repository.layout import CONFIG_FILE
-from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import OWN_PREFIX
+from ansible_collections.serving.triton.plugins.module_utils.repository.layout import CONFIG_FILE, OWN_PREFIX
 from ansible_collections.serving.triton.plugins.module_utils.stores import posix
 
 Tree = dict[str, dict[str, str]]

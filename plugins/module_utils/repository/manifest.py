@@ -14,8 +14,6 @@ from ..core.errors import InputError
 from .layout import MANIFEST_FILE, SAFE_NAME, VERSION_NAME
 
 SCHEMA = 1
-# Everything of ours beside the models begins with this: the manifest, the lock, a workspace.
-OWN_PREFIX = ".serving-triton"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 T = TypeVar("T")

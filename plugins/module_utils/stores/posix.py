@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..repository.digest import digest
-from ..repository.layout import MANIFEST_FILE, VERSION_NAME
-from ..repository.manifest import OWN_PREFIX, ModelTree
+from ..repository.layout import MANIFEST_FILE, OWN_PREFIX, VERSION_NAME
+from ..repository.manifest import ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
 from .base import Progress, StoreOptions

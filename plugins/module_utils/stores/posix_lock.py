@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConflictError
-from ..repository.manifest import OWN_PREFIX
+from ..repository.layout import OWN_PREFIX
 
 LOCK_FILE = f"{OWN_PREFIX}.lock"
 # Seconds without a sign of life after which a lock counts as left behind, where its holder's process cannot be looked up. Much longer

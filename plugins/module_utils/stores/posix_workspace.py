@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..repository.layout import CONFIG_FILE, MANIFEST_FILE
-from ..repository.manifest import OWN_PREFIX
+from ..repository.layout import CONFIG_FILE, MANIFEST_FILE, OWN_PREFIX
 from .posix_lock import LOCK_FILE
 
 _GUARD = "serving.triton is publishing: this folder is not a model\n"
