@@ -45,6 +45,8 @@ class CallbackModule(CallbackBase):
         self._reports = {}
         self._texts = {}
         self._changes = defaultdict(list)
+        # A run of somebody else's playbook, without a module of this collection, gets no summary.
+        self._ours = False
 
     def v2_runner_on_ok(self, result):
         self._collect(result)
@@ -58,12 +60,12 @@ class CallbackModule(CallbackBase):
         self._collect(result)
 
     def v2_playbook_on_stats(self, stats):
-        if not self._texts:
-            return
-        self._show()
-        self._show_changes()
+        if self._ours:
+            self._show()
+            self._show_changes()
 
     def _collect(self, result):
+        self._ours = self._ours or str(result._task.resolved_action).startswith("serving.triton.")
         if result._task.resolved_action in SOURCES and "summary" in result._result:
             host = result._host.get_name()
             self._texts[host] = result._result["summary"]

@@ -39,6 +39,7 @@ KEPT = (
     "NO_PROXY",
 )
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/bin/python3.11", "/usr/bin/python3.12", "/usr/bin/python3.13")
+SAMPLES = "roles/model_repository/files/samples"
 WARNING = re.compile(r"^\[(?:WARNING|DEPRECATION WARNING)\].*", re.MULTILINE)
 
 
@@ -159,22 +160,16 @@ def test_a_newcomer_serves_checks_and_destroys(newcomer: NewUser) -> None:
     assert http in first
     with urllib.request.urlopen(f"{http}/v2/models/digits/ready", timeout=10) as answer:
         assert answer.status == 200
-
-    report = json.loads((newcomer.home / ".local/state/serving.triton/local.json").read_text())
-    assert {"digits", "digits_pipeline", "forest", "simple", "simple_string", "simple_identity"} <= {
-        model["name"] for model in report["models"]
-    }
-    for model in report["models"]:
-        assert model["state"] == "READY", model
-        assert model["verified"] == "compared", model
-        assert model["http"]["p50"] > 0, model
-        assert model["grpc"]["p50"] > 0, model
+    assert_everything_was_compared(newcomer)
 
     second = newcomer.make("site")
     assert changed(second) == 0, second
     assert "Changed: nothing" in second
     assert changed(newcomer.make("check")) == 0
+    assert "Verified" in newcomer.make("site", "--tags verify,report")
     assert "Triton service local: ok" in newcomer.make("doctor")
+
+    assert_a_wrong_label_is_caught_and_mended(newcomer)
 
     newcomer.make("destroy")
     left = [path for path in newcomer.home.rglob("*") if path.is_file() and ".cache" not in path.parts]
@@ -182,3 +177,31 @@ def test_a_newcomer_serves_checks_and_destroys(newcomer: NewUser) -> None:
     assert not processes(str(newcomer.home))
     assert not processes(str(newcomer.checkout))
     assert changed(newcomer.make("destroy")) == 0
+
+
+def assert_everything_was_compared(newcomer: NewUser) -> None:
+    """The report names every sample, and each answer over both protocols was compared with what is expected."""
+    report = json.loads((newcomer.home / ".local/state/serving.triton/local.json").read_text())
+    samples = {path.name for path in (newcomer.checkout / SAMPLES).iterdir() if path.is_dir()}
+    assert {model["name"] for model in report["models"]} == samples
+    for model in report["models"]:
+        assert model["state"] == "READY", model
+        assert model["verified"] == "compared", model
+        assert model["http"]["p50"] > 0, model
+        assert model["grpc"]["p50"] > 0, model
+
+
+def assert_a_wrong_label_is_caught_and_mended(newcomer: NewUser) -> None:
+    """A file changed outside of versions is published, loaded though the model is ready already, and found wrong by its golden cases."""
+    models = newcomer.checkout / "models"
+    shutil.copytree(newcomer.checkout / SAMPLES, models)
+    labels = models / "digits" / "labels.txt"
+    right = labels.read_text()
+    labels.write_text(right.replace("zero", "nought"))
+    mine = f"-e triton_models={models}"
+    wrong = newcomer.make("site", mine, rc=2)
+    assert "nought" in wrong
+    assert "zero" in wrong
+    labels.write_text(right)
+    assert "Load what was published" in newcomer.make("site", mine).split("PLAY RECAP")[1]
+    assert_everything_was_compared(newcomer)
