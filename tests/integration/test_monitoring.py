@@ -360,6 +360,8 @@ def ordinary_user() -> Iterator[str]:
     name = f"tu-{os.getpid()}"
     subprocess.run(["useradd", "--create-home", name], check=True, timeout=30)
     yield name
+    # Nothing is left when the test went well.
+    subprocess.run(["pkill", "-KILL", "--uid", name], check=False, timeout=30)
     subprocess.run(["userdel", "--remove", name], check=True, timeout=30, capture_output=True)
 
 
@@ -368,8 +370,10 @@ def test_an_ordinary_user_needs_no_root(ordinary_user: str, tmp_path: Path, serv
     assert python, "the system has no Python that an ordinary user may run"
     host = {**LOCAL_INVENTORY["all"]["hosts"]["localhost"], "ansible_python_interpreter": python}
     host |= {"ansible_become": True, "ansible_become_method": "ansible.builtin.su", "ansible_become_user": ordinary_user}
-    workspace = Workspace(tmp_path / "work", inventory={"all": {"hosts": {"localhost": host}}})
     home = Path(f"/home/{ordinary_user}")
+    # pytest's folders are root's alone.
+    open_to_all = {"ANSIBLE_REMOTE_TEMP": str(home / ".ansible" / "tmp")}
+    workspace = Workspace(tmp_path / "work", inventory={"all": {"hosts": {"localhost": host}}}, env=open_to_all)
     variables = {**variables_for(home, free_ports(1)[0], server.metrics), "monitoring_prefix": ""}
     before = sorted(path.name for path in home.iterdir())
     run = workspace.run(play(), variables=variables)
