@@ -184,7 +184,9 @@ def test_an_ordinary_user_needs_no_root(tmp_path: Path, public_folder: Path) -> 
         host = Host(public_folder, server_host_prefix="", server_host_supervisor="auto")
         host.prefix = Path(pwd.getpwnam(user).pw_dir) / ".local" / "share" / "serving-triton"
         python = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
-        workspace = Workspace(tmp_path, inventory={"all": {"hosts": {"localhost": python}}})
+        # The test's own folder is closed to that user.
+        env = {"ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp"}
+        workspace = Workspace(tmp_path, inventory={"all": {"hosts": {"localhost": python}}}, env=env)
         with service(host, workspace, **become):
             first = workspace.run(host.play(**become))
             assert_clean(first)
