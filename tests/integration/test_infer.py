@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
-from support.ansible_runs import run_module
+from support.ansible_runs import run_module, run_playbook
 from support.tritonserver import TritonServer
 from support.zoo import write_zoo
 
@@ -161,3 +162,25 @@ def test_every_replica_is_verified(zoo: TritonServer) -> None:
     result = run_module("serving.triton.infer", {"endpoint": endpoint, "requests": [request]})
     assert [(one["replica"], one["protocol"]) for one in result["results"]] == [("a", "grpc"), ("b", "grpc")]
     assert "REPLICA" in result["msg"].splitlines()[1]
+
+
+def test_the_modules_of_a_group_in_a_playbook(add_sub_server: TritonServer) -> None:
+    """As Ansible packs them: what is imported inside functions travels too, and nothing warns."""
+    tasks = [
+        {"name": "Read", "serving.triton.server_info": {}},
+        {"name": "Read over gRPC", "serving.triton.server_info": {"endpoint": {"grpc": add_sub_server.grpc}}},
+        {"name": "Load", "serving.triton.model": {"name": "add_sub"}},
+        {"name": "Infer", "serving.triton.infer": {"protocol": "both", "requests": [add_sub()]}},
+    ]
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable, "triton_endpoint": add_sub_server.endpoint},
+        "module_defaults": {"group/serving.triton.server": {"endpoint": "{{ triton_endpoint }}"}},
+        "tasks": tasks,
+    }
+    result = run_playbook([play])
+    assert result.changed == 0
+    assert result.result("Read over gRPC")["live"] is True
+    assert [one["ok"] for one in result.result("Infer")["results"]] == [True, True]

@@ -15,7 +15,7 @@ from .expectations import Answer, Class
 from .grpc import GrpcControl
 from .http import Reply, Request, Transport, failure
 from .requests import Prepared
-from .tensors import Tensor, text
+from .tensors import Tensor, dtype_of, text
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -118,8 +118,26 @@ class GrpcSession:
         start = time.perf_counter()
         result = self._control.call(self._control.client.infer, **encoded)
         elapsed = (time.perf_counter() - start) * 1000
-        outputs = result.get_response().outputs
-        return [Tensor(item.name, item.datatype, result.as_numpy(item.name)) for item in outputs], elapsed
+        return self._decode(result), elapsed
+
+    def _decode(self, result: Any) -> list[Tensor]:
+        response = result.get_response()
+        try:
+            if response.raw_output_contents:
+                return [Tensor(item.name, item.datatype, result.as_numpy(item.name)) for item in response.outputs]
+            # Other V2 servers fill the typed fields, which tritonclient does not read.
+            return [from_contents(item) for item in response.outputs]
+        except (ValueError, TypeError) as error:
+            raise NotServerError(f"the answer cannot be read: {error}", where=self._control.where, remedy="Check the address.") from error
+
+
+def from_contents(output: Any) -> Tensor:
+    """An output whose elements stand in the typed fields of its message. Raises ValueError when they do not fill the shape."""
+    import numpy
+
+    filled = [list(values) for _, values in output.contents.ListFields()]
+    array = numpy.array(filled[0] if filled else [], dtype=dtype_of(output.datatype))
+    return Tensor(output.name, output.datatype, array.reshape([int(size) for size in output.shape]))
 
 
 def _inputs(client: ModuleType, request: Prepared, **options: Any) -> list[Any]:
