@@ -119,12 +119,28 @@ folder:
   type: str
   returned: success
   sample: /opt/serving-triton/servers/triton
+regions:
+  description: The prefix of the server's regions in C(/dev/shm), which no other server has.
+  type: str
+  returned: success
+  sample: triton-triton-39835378-
 servers:
   description: Names of the servers below the prefix.
   type: list
   elements: str
   returned: success
   sample: [triton]
+systemd:
+  description: Whether systemd runs the host.
+  type: bool
+  returned: success
+  sample: true
+engines:
+  description: The container engines of the host, of podman and docker.
+  type: list
+  elements: str
+  returned: success
+  sample: [podman]
 root:
   description: Whether the connection's user is root.
   type: bool

@@ -69,24 +69,32 @@ def _command(pid: str, proc: str) -> list[str]:
     return []
 
 
-def _ours(command: list[str], root: str) -> bool:
-    return bool(command) and command[0].startswith(f"{root.rstrip('/')}/")
+@dataclass(frozen=True)
+class Mark:
+    """What tells a process of ours: a program below `folder`, or `text` in its arguments (in a container programs lie elsewhere)."""
+
+    folder: str
+    text: str = ""
+
+    def on(self, command: list[str]) -> bool:
+        below = bool(command) and command[0].startswith(f"{self.folder.rstrip('/')}/")
+        return below or (bool(self.text) and any(self.text in argument for argument in command))
 
 
-def owner_of(address: str, port: int, root: str, proc: str = "/proc") -> tuple[str, str]:
-    """("free" | "ours" | "taken", what holds the port). Ours is a program that lies below `root`."""
+def owner_of(address: str, port: int, mark: Mark, proc: str = "/proc") -> tuple[str, str]:
+    """("free" | "ours" | "taken", what holds the port)."""
     found = [each for each in listeners(proc) if each.port == port and _conflicts(each.address, address)]
     if not found:
         return "free", ""
     pid = _holder(found[0].inode, proc)
     if pid:
         command = _command(pid, proc)
-        return ("ours" if _ours(command, root) else "taken"), f"process {pid} ({os.path.basename(command[0]) if command else '?'})"
+        return ("ours" if mark.on(command) else "taken"), f"process {pid} ({os.path.basename(command[0]) if command else '?'})"
     # Another user's sockets are hidden, their command lines are not.
     mine = re.compile(rf"--\w+-port={port}$")
     for other in _processes(proc):
         command = _command(other, proc)
-        if _ours(command, root) and any(mine.match(argument) for argument in command):
+        if mark.on(command) and any(mine.match(argument) for argument in command):
             return "ours", f"process {other} ({os.path.basename(command[0])})"
     return "taken", "a process of another user"
 

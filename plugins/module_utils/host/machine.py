@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -14,7 +15,7 @@ from typing import Any
 
 from .access import Account, account_of, reachable
 from .interpreters import Interpreter, Wanted, choose
-from .listeners import local, owner_of
+from .listeners import Mark, local, owner_of
 
 MARKER = ".complete"
 
@@ -61,6 +62,11 @@ def prefix_of(given: str) -> str:
     return "/opt/serving-triton" if os.geteuid() == 0 else os.path.expanduser("~/.local/share/serving-triton")
 
 
+def regions_of(name: str, folder: str) -> str:
+    """The prefix of a server's regions in /dev/shm: no other server's, wherever it lies."""
+    return f"triton-{name}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}-"
+
+
 def servers_of(prefix: str) -> list[str]:
     """Names of the servers that have a folder below a prefix."""
     folder = os.path.join(prefix, "servers")
@@ -84,12 +90,12 @@ def platform_problems(needs: Needs) -> Iterator[Problem]:
         yield Problem("platform", "C library", f"this server needs glibc {needs.glibc} or newer, and the host has {version}", container)
 
 
-def port_problems(needs: Needs, folder: str, account: Account) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+def port_problems(needs: Needs, mark: Mark, account: Account) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """The state of each port, and what speaks against it."""
     states: dict[str, dict[str, Any]] = {}
     problems = []
     for name, (address, port) in needs.listeners.items():
-        state, holder = owner_of(address, port, folder)
+        state, holder = owner_of(address, port, mark)
         states[name] = {"address": address, "port": port, "state": state, "holder": holder}
         where = f"server_host_{name}_port"
         if state == "taken":
@@ -179,9 +185,10 @@ def inspect(needs: Needs) -> dict[str, Any]:
     account = account_of(needs.user)
     prefix = prefix_of(needs.prefix)
     folder = os.path.join(prefix, "servers", needs.name)
+    regions = regions_of(needs.name, folder)
     wanted = Wanted(needs.python_versions, account, (os.path.join(folder, "lib"),), apt_there())
     chosen, judged = choose(needs.python, wanted) if needs.python_versions else (None, [])
-    ports, found = port_problems(needs, folder, account)
+    ports, found = port_problems(needs, Mark(folder, regions), account)
     complete, everything = runtimes_of(folder)
     problems = [*platform_problems(needs), *python_problems(needs, chosen, judged), *found]
     problems += [*repository_problems(needs.repository, account), *file_problems(needs.files, account)]
@@ -193,7 +200,10 @@ def inspect(needs: Needs) -> dict[str, Any]:
     return {
         "prefix": prefix,
         "folder": folder,
+        "regions": regions,
         "servers": servers_of(prefix),
+        "systemd": os.path.isdir("/run/systemd/system"),
+        "engines": [name for name in ("podman", "docker") if shutil.which(name)],
         "root": account.root,
         "user": account.name,
         "uid": account.uid,

@@ -5,7 +5,7 @@
 Usage: launch.py CONFIG, a JSON file with
   argv: the program and its arguments, without secrets
   environment: a JSON file with more environment variables, readable by this user alone
-  paths: {PATH, LD_LIBRARY_PATH}, set for the server
+  paths: {PATH, LD_LIBRARY_PATH}, set for the server; all of this process's environment is handed on where it is empty (a container)
   shared_memory: prefix of this server's regions in /dev/shm
   key_file, key_arguments: the file that holds the key, and the arguments that the key is appended to
 
@@ -131,7 +131,8 @@ def read_key(config: dict) -> str:
 def environment_of(config: dict) -> dict[str, str]:
     with open(config["environment"], encoding="utf-8") as handle:
         more = json.load(handle)
-    base = {name: os.environ[name] for name in ("HOME", "LANG", "TZ", "USER") if name in os.environ}
+    names = ("HOME", "LANG", "TZ", "USER") if config["paths"] else tuple(os.environ)
+    base = {name: os.environ[name] for name in names if name in os.environ}
     # A model's folder is not to be filled with bytecode, which would look like a change of a published version.
     return {**base, "PYTHONDONTWRITEBYTECODE": "1", **config["paths"], **{name: str(value) for name, value in more.items()}}
 

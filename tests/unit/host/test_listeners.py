@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.serving.triton.plugins.module_utils.host.listeners import Listener, listeners, local, owner_of
+from ansible_collections.serving.triton.plugins.module_utils.host.listeners import Listener, Mark, listeners, local, owner_of
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -47,30 +47,37 @@ def test_listening_sockets_are_read(tmp_path: Path) -> None:
 
 def test_a_free_port(tmp_path: Path) -> None:
     place = proc(tmp_path, line(LOOPBACK, 8000, "11"))
-    assert owner_of("127.0.0.1", 8001, "/opt/a", place) == ("free", "")
-    assert owner_of("192.0.2.1", 8000, "/opt/a", place) == ("free", "")
+    assert owner_of("127.0.0.1", 8001, Mark("/opt/a"), place) == ("free", "")
+    assert owner_of("192.0.2.1", 8000, Mark("/opt/a"), place) == ("free", "")
 
 
 @pytest.mark.parametrize(("address", "asked"), [(LOOPBACK, "0.0.0.0"), ("00000000", "127.0.0.1"), (LOOPBACK, "127.0.0.1")])
 def test_a_wildcard_conflicts_with_every_address(tmp_path: Path, address: str, asked: str) -> None:
     place = proc(tmp_path, line(address, 8000, "11"))
     process(tmp_path, 7, "11", "/usr/sbin/nginx")
-    assert owner_of(asked, 8000, "/opt/a", place) == ("taken", "process 7 (nginx)")
+    assert owner_of(asked, 8000, Mark("/opt/a"), place) == ("taken", "process 7 (nginx)")
 
 
 def test_ours_lies_below_the_folder(tmp_path: Path) -> None:
     place = proc(tmp_path, line(LOOPBACK, 8000, "11"))
     process(tmp_path, 7, "11", "/opt/a/runtime/bin/tritonserver", "--http-port=8000")
-    assert owner_of("127.0.0.1", 8000, "/opt/a", place)[0] == "ours"
-    assert owner_of("127.0.0.1", 8000, "/opt/a/runtime/", place)[0] == "ours"
-    assert owner_of("127.0.0.1", 8000, "/opt/ab", place)[0] == "taken"
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/a"), place)[0] == "ours"
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/a/runtime/"), place)[0] == "ours"
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/ab"), place)[0] == "taken"
 
 
 def test_another_users_server_is_known_by_its_command_line(tmp_path: Path) -> None:
     place = proc(tmp_path, line(LOOPBACK, 8000, "11"))
     process(tmp_path, 7, "", "/opt/a/bin/tritonserver", "--http-port=8000", readable=False)
-    assert owner_of("127.0.0.1", 8000, "/opt/a", place)[0] == "ours"
-    assert owner_of("127.0.0.1", 8000, "/opt/b", place) == ("taken", "a process of another user")
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/a"), place)[0] == "ours"
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/b"), place) == ("taken", "a process of another user")
+
+
+def test_a_server_in_a_container_is_known_by_its_mark(tmp_path: Path) -> None:
+    place = proc(tmp_path, line(LOOPBACK, 8000, "11"))
+    process(tmp_path, 7, "11", "/opt/tritonserver/bin/tritonserver", "--backend-config=python,shm-region-prefix-name=triton-a-1-python-")
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/a", "triton-a-1-"), place)[0] == "ours"
+    assert owner_of("127.0.0.1", 8000, Mark("/opt/a", "triton-b-1-"), place)[0] == "taken"
 
 
 def test_this_machine() -> None:
@@ -79,7 +86,7 @@ def test_this_machine() -> None:
         listening.listen()
         port = listening.getsockname()[1]
         command = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode()
-        assert owner_of("127.0.0.1", port, "/nowhere") == ("taken", f"process {os.getpid()} ({os.path.basename(command)})")
+        assert owner_of("127.0.0.1", port, Mark("/nowhere")) == ("taken", f"process {os.getpid()} ({os.path.basename(command)})")
     assert sys.platform == "linux"
 
 
