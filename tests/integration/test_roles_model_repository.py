@@ -151,11 +151,11 @@ def test_a_model_that_cannot_work_stops_the_run_before_anything_changes(remote: 
 
 
 def test_findings_can_be_shown_only(workspace: Workspace, models: Path, tmp_path: Path) -> None:
-    (models / "simple" / "notes~").write_text("a backup that an editor left")
+    (models / "simple" / ".DS_Store").write_text("what a file manager left")
     variables = {"model_repository_dest": str(tmp_path / "repository"), "model_repository_src": str(models)}
     run = workspace.run(play(**variables))
     assert run.rc == 0
-    assert "notes~" in run.stdout
+    assert ".DS_Store" in run.stdout
     assert [each["severity"] for each in fact(workspace)["findings"]] == ["warning"]
     assert workspace.run(play(**variables, model_repository_fail_on="warning")).rc == 2
     rule = fact(workspace)["findings"][0]["rule"]
