@@ -21,10 +21,14 @@ MODELS = sorted(path.name for path in SAMPLES.iterdir())
 
 @pytest.fixture(scope="module")
 def server(triton_version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A server of each version with all samples, in mode none: one that failed to load would end it."""
+    """A server of each version with all samples, in mode none: one that failed to load would end it.
+
+    It completes no configuration (strict-model-config), so nothing is left for a server to guess.
+    """
     repository = tmp_path_factory.mktemp("samples") / "repository"
     shutil.copytree(SAMPLES, repository, ignore=shutil.ignore_patterns("__pycache__"))
-    with TritonServer(repository, triton_version, backends=ROOT / "roles/server_host/files/backends") as running:
+    backends = ROOT / "roles/server_host/files/backends"
+    with TritonServer(repository, triton_version, backends=backends, options={"strict-model-config": True}) as running:
         yield running
 
 
