@@ -371,8 +371,11 @@ def test_an_ordinary_user_needs_no_root(ordinary_user: str, tmp_path: Path, serv
     host = {**LOCAL_INVENTORY["all"]["hosts"]["localhost"], "ansible_python_interpreter": python}
     host |= {"ansible_become": True, "ansible_become_method": "ansible.builtin.su", "ansible_become_user": ordinary_user}
     home = Path(f"/home/{ordinary_user}")
-    # pytest's folders are root's alone.
+    # pytest's folders are root's alone, and Ansible warns of a folder that it has to make.
     open_to_all = {"ANSIBLE_REMOTE_TEMP": str(home / ".ansible" / "tmp")}
+    for folder in (home / ".ansible", home / ".ansible" / "tmp"):
+        folder.mkdir()
+        shutil.chown(folder, ordinary_user)
     workspace = Workspace(tmp_path / "work", inventory={"all": {"hosts": {"localhost": host}}}, env=open_to_all)
     variables = {**variables_for(home, free_ports(1)[0], server.metrics), "monitoring_prefix": ""}
     before = sorted(path.name for path in home.iterdir())
