@@ -321,14 +321,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.core.errors import InputError
 from ..module_utils.module import run_info
-from ..module_utils.server.arguments import endpoint_spec, read_endpoint
-from ..module_utils.server.images import LAYOUTS, SCALINGS
-from ..module_utils.server.infer import Task, verify
-from ..module_utils.server.runs import Run
+from ..module_utils.server.arguments import DATATYPES, LAYOUTS, SCALINGS, endpoint_spec, read_endpoint
 from ..module_utils.server.sdk import explain_missing
-from ..module_utils.server.tensors import DATATYPES
 
 
 def tensor_spec() -> dict[str, Any]:
@@ -395,6 +390,11 @@ def argument_spec() -> dict[str, Any]:
 
 
 def read(params: dict[str, Any]) -> dict[str, Any]:
+    # Imported here: options that are wrong are told without loading any of it.
+    from ..module_utils.core.errors import InputError
+    from ..module_utils.server.infer import Task, verify
+    from ..module_utils.server.runs import Run
+
     endpoint, options = read_endpoint(params)
     for name, least in (("repeat", 1), ("concurrency", 1), ("max_values", 0)):
         if params[name] < least:

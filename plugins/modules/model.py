@@ -148,11 +148,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.core.errors import InputError
-from ..module_utils.module import run_plan
+from ..module_utils.module import PlannedService, run_plan
 from ..module_utils.server.arguments import endpoint_spec, read_endpoint
-from ..module_utils.server.models import Desired, ModelService
-from ..module_utils.server.record import Published, RecordedService
 from ..module_utils.server.sdk import explain_missing
 
 
@@ -173,7 +170,12 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-def build(params: dict[str, Any], check: bool) -> ModelService | RecordedService:
+def build(params: dict[str, Any], check: bool) -> PlannedService[Any]:
+    # Imported here: options that are wrong are told without loading any of it.
+    from ..module_utils.core.errors import InputError
+    from ..module_utils.server.models import Desired, ModelService
+    from ..module_utils.server.record import Published, RecordedService
+
     endpoint, options = read_endpoint(params)
     published = params["published"]
     names = tuple(dict.fromkeys(params["names"] or published or [params["name"]]))

@@ -184,8 +184,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.module import run_info
 from ..module_utils.server.arguments import endpoint_spec, read_endpoint
 from ..module_utils.server.sdk import explain_missing
-from ..module_utils.server.status import Condition, Sections, describe, wait_for
-from ..module_utils.server.status import read_endpoint as read_status
 
 
 def argument_spec() -> dict[str, Any]:
@@ -208,6 +206,10 @@ def argument_spec() -> dict[str, Any]:
 
 
 def read(params: dict[str, Any]) -> dict[str, Any]:
+    # Imported here: options that are wrong are told without loading any of it.
+    from ..module_utils.server.status import Condition, Sections, describe, wait_for
+    from ..module_utils.server.status import read_endpoint as read_status
+
     endpoint, options = read_endpoint(params)
     wanted = params["wait_for"]
     if wanted:

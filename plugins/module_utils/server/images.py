@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-SCALINGS = ("none", "inception", "vgg")
-LAYOUTS = ("nchw", "nhwc")
 _CHANNELS = (1, 3)
 _VGG_MEANS = (123.0, 117.0, 104.0)
 _VGG_GREY = 128.0

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-DATATYPES = (
-    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP32", "FP64", "BYTES",
-)  # fmt: skip
 # Synthetic inputs of more elements would say nothing more and cost their transfer.
 MAX_SYNTHETIC = 10_000_000
 _RAGGED = "the rows are of different lengths, or an element is no number"

@@ -12,8 +12,8 @@ import numpy
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.server.arguments import DATATYPES
 from ansible_collections.serving.triton.plugins.module_utils.server.tensors import (
-    DATATYPES,
     Declared,
     Tensor,
     build,
