@@ -37,10 +37,7 @@ EMPTY = {
     "Alerts": "there are none; test_an_alert_follows_a_server_that_is_down… sees one",
 }
 # What check mode cannot know, and why.
-UNPREDICTABLE = {
-    "Remove the package's file and the lists": "the file comes with the download",
-    "Remove the prefix": "it becomes empty by what the run removes",
-}
+UNPREDICTABLE = {"Remove the package's file and the lists": "the file comes with the download"}
 
 
 def eventually(look: Callable[[], T], what: str) -> T:
@@ -165,7 +162,7 @@ def grafana(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_check_mode_tells_the_run(service: Service) -> None:
     assert_clean(service.check)
     assert_clean(service.run)
-    assert_predicted(service.check, service.run, {name: why for name, why in UNPREDICTABLE.items() if name != "Remove the prefix"})
+    assert_predicted(service.check, service.run, UNPREDICTABLE)
 
 
 def test_the_fact_tells_where_everything_is(service: Service, server: TritonServer) -> None:
@@ -284,7 +281,7 @@ def test_absent_leaves_nothing(service: Service, grafana: Path) -> None:
     check = service.apply("--check", **gone)
     run = service.apply(**gone)
     assert_clean(run)
-    assert_predicted(check, run, {"Remove the prefix": UNPREDICTABLE["Remove the prefix"]})
+    assert_predicted(check, run)
     assert not (service.folder / "prefix").exists()
     assert not [path for path in grafana.rglob("*") if path.is_file()]
     accounts = subprocess.run(["getent", "passwd", service.variables["monitoring_user"]], capture_output=True, timeout=30, check=False)
