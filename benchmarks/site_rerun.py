@@ -21,6 +21,8 @@ GOAL_SECONDS = 20
 
 def measure() -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="triton-bench-") as folder:
+        # The accounts have to pass.
+        Path(folder).chmod(0o755)
         settings = _settings(Path(folder) / "deployment")
         site = dataclasses.replace(workspace(Path(folder) / "work"), inventory=ROOT / "inventories" / "local")
         try:
@@ -37,7 +39,7 @@ def measure() -> Iterator[Line]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """Ports and folders that no other deployment on this machine has; the connection's user owns it all."""
+    """Ports, folders and (as root) accounts that no other deployment on this machine has."""
     names = ("server_host_http_port", "server_host_grpc_port", "server_host_metrics_port", "monitoring_port")
     places = {"server_host_prefix": "", "monitoring_prefix": "", "triton_repository": "repository", "triton_report_dir": "reports"}
     return {
@@ -45,8 +47,8 @@ def _settings(folder: Path) -> dict[str, Any]:
         **{name: str(folder / place) for name, place in places.items()},
         "server_host_supervisor": "supervisor",
         "monitoring_supervisor": "supervisor",
-        "server_host_user": "",
-        "monitoring_user": "",
+        "server_host_user": "triton-bench",
+        "monitoring_user": "triton-bench-prom",
     }
 
 
