@@ -131,11 +131,9 @@ class Forest:
             settings.refuse(f"output '{OUTPUT}' has {settings.columns} columns in config.pbtxt, expected {expected}")
 
     def _probabilities_of_classes(self, header):
-        # A forest that answers the winning class only can still tell the scores behind it.
-        if not (self._settings.predict_proba and self.classes > 1):
-            return
-        vectors = header.get_field("leaf_vector_shape")
-        if header.get_field("postprocessor") in ("identity", "identity_multiclass", "max_index"):
+        # As fil_backend does, whatever the forest was trained with: softmax over one tree a class, nothing over trees of class vectors.
+        if self._settings.predict_proba and self.classes > 1:
+            vectors = header.get_field("leaf_vector_shape")
             header.set_field("postprocessor", "softmax" if int(vectors[1]) == 1 else "identity_multiclass")
 
     def _columns(self):
