@@ -133,7 +133,12 @@ def overview() -> list[Any]:
             "s",
             share(f"{rate('nv_inference_request_duration_us', '')} / 1e6", rate(OK, "")),
         ),
-        number("Waiting", "Requests that wait for a model instance.", "short", f"sum(nv_inference_pending_request_count{{{MODEL}}})"),
+        number(
+            "Waiting",
+            "Requests that wait for a model instance. Triton 2.39 counts too many with dynamic batching.",
+            "short",
+            f"sum(nv_inference_pending_request_count{{{MODEL}}})",
+        ),
     ]
 
 
@@ -143,9 +148,9 @@ def requests() -> list[Any]:
         graph("Requests", "Answered requests.", "reqps", (rate(OK), LEGEND)),
         graph(
             "Failures by reason",
-            "REJECTED: queue full, or waited too long. BACKEND: the model failed. Triton before 2.40 gives no reason.",
+            "REJECTED: queue full, or waited too long. BACKEND: the model failed. Triton 2.39 gives no reason.",
             "reqps",
-            (rate(FAILED, "model, reason"), "{{model}} {{reason}}"),
+            (f'{rate(FAILED, "model, reason")} > 0 or label_replace({rate(FAILED, "")}, "model", "all", "", "")', "{{model}} {{reason}}"),
         ),
         graph("Failed share", "Failed of all requests.", "percentunit", (share(failures, f"{rate(OK)} + {failures}"), LEGEND), top=1),
     ]
@@ -195,7 +200,7 @@ def batching() -> list[Any]:
         ),
         graph(
             "Waiting requests",
-            "Requests that wait for a model instance.",
+            "Requests that wait for a model instance. Triton 2.39 counts too many with dynamic batching.",
             "short",
             (f"sum by (model) (nv_inference_pending_request_count{{{MODEL}}})", "{{model}}"),
         ),
