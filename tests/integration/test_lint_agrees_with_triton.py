@@ -7,18 +7,18 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support import lint_cases
-from support.lint_cases import CASES, DIES, FAILS, FIRST, HANGS, LOADS, REFUSED, UNTESTED, Case
+from support.lint_cases import CASES, DIES, FAILS, HANGS, LOADS, REFUSED, UNTESTED, Case
 from support.tritonserver import WHEELS, TritonServer, python_versions
 
 # A python model loads in about a second; a load that has not ended after this time does not end.
 LOAD_SECONDS = 30
 HANG_SECONDS = 6
+LANES = 2
 # Of a model that must not load, older servers hang on some that newer ones refuse.
 NEWEST = list(WHEELS)[-1]
 BAD = frozenset({REFUSED, HANGS, DIES, FAILS})
@@ -38,7 +38,7 @@ def post(server: TritonServer, path: str, seconds: float, body: dict[str, object
         return HANGS if isinstance(getattr(error, "reason", None), TimeoutError) else DIES
 
 
-def outcome(server: TritonServer, case: Case) -> str:
+def load(server: TritonServer, case: Case) -> str:
     """Loads one model, tries it where that matters, and leaves a server that runs."""
     hang = case.outcome == HANGS or (server.version != NEWEST and case.outcome in BAD)
     seen = post(server, f"/v2/repository/models/{case.name}/load", HANG_SECONDS if hang else LOAD_SECONDS)
@@ -48,41 +48,41 @@ def outcome(server: TritonServer, case: Case) -> str:
     elif seen == LOADS and case.outcome == FAILS:
         body = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [4], "data": [1, 2, 3, 4]}]}
         seen = FAILS if post(server, f"/v2/models/{case.name}/infer", LOAD_SECONDS, body) == REFUSED else LOADS
-    if seen in (LOADS, FAILS) and case.name not in FIRST:
-        post(server, f"/v2/repository/models/{case.name}/unload", LOAD_SECONDS)
+    if seen in (LOADS, FAILS):
+        post(server, f"/v2/repository/models/{case.name}/unload", LOAD_SECONDS, {"parameters": {"unload_dependents": True}})
     return seen
 
 
-@contextmanager
-def serve(version: str, root: Path) -> Iterator[TritonServer]:
+def outcome(server: TritonServer, case: Case) -> str:
+    """What a server does with a model. A death or a hang that nobody expects must happen twice: servers have rare faults of their own."""
+    seen = load(server, case)
+    unexpected = seen in (HANGS, DIES) and case.outcome in (LOADS, REFUSED) and server.version == NEWEST
+    return load(server, case) if unexpected else seen
+
+
+def outcomes(version: str, root: Path, cases: list[Case]) -> dict[str, str]:
+    """What servers of one version do with each model. One server a lane, all on the same repository, which nobody writes to."""
     lint_cases.write_all(root)
-    options = {"load-model": list(FIRST), "exit-on-error": False}
-    with TritonServer(root, version, mode="explicit", options=options) as running:
-        yield running
+
+    def lane(number: int) -> dict[str, str]:
+        with TritonServer(root, version, mode="explicit", options={"exit-on-error": False}) as server:
+            return {case.name: outcome(server, case) for case in cases[number::LANES]}
+
+    with ThreadPoolExecutor(LANES) as pool:
+        return {name: seen for each in pool.map(lane, range(LANES)) for name, seen in each.items()}
 
 
-@pytest.fixture
-def newest(tmp_path: Path) -> Iterator[TritonServer]:
-    with serve(NEWEST, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture(params=[version for version in python_versions() if version != NEWEST])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TritonServer]:
-    with serve(request.param, tmp_path) as running:
-        yield running
-
-
-def test_the_newest_server_does_what_the_linter_says(newest: TritonServer) -> None:
+def test_the_newest_server_does_what_the_linter_says(tmp_path: Path) -> None:
     wanted = {case.name: case.outcome for case in CASES if case.outcome != UNTESTED}
-    seen = {case.name: outcome(newest, case) for case in CASES if case.name in wanted}
+    seen = outcomes(NEWEST, tmp_path, [case for case in CASES if case.name in wanted])
     assert {name: (seen[name], wanted[name]) for name in wanted if seen[name] != wanted[name]} == {}
     assert len(wanted) > 150
 
 
-def test_every_server_refuses_what_the_linter_calls_an_error(server: TritonServer) -> None:
+@pytest.mark.parametrize("version", [version for version in python_versions() if version != NEWEST])
+def test_every_server_refuses_what_the_linter_calls_an_error(version: str, tmp_path: Path) -> None:
     wanted = [case for case in CASES if case.outcome in BAD]
-    seen = {case.name: outcome(server, case) for case in wanted}
+    seen = outcomes(version, tmp_path, wanted)
     assert {name: found for name, found in seen.items() if found not in BAD} == {}
     assert len(wanted) > 80
 

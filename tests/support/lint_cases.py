@@ -533,8 +533,6 @@ def _ensembles() -> list[Case]:
 CASES = [
     *_layout(), *_versions(), *_config(), *_backends(), *_tensors(), *_scheduling(), *_sequences(), *_files(), *_python(), *_ensembles(),
 ]  # fmt: skip
-# What the ensembles' steps name, and what other cases refer to: loaded first.
-FIRST = ("plain", "batched", "decoupled", "config_completed", "ensemble")
 
 
 def write_all(root: Path) -> None:
