@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
 
 import benchmarks
@@ -14,6 +15,8 @@ from .common import BenchmarkError
 
 
 def main(wanted: list[str]) -> int:
+    # What a benchmark started is stopped also when the benchmark is.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     names = [info.name for info in pkgutil.iter_modules(benchmarks.__path__) if info.name not in ("__main__", "common")]
     unknown = set(wanted) - set(names)
     if unknown:
