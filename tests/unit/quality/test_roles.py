@@ -75,6 +75,7 @@ def spec(**options: Any) -> dict[str, Any]:
         (spec(r_a={"type": "str", "default": 1}), {"r_a": 1}),
         (spec(r_a={"type": "int", "default": True}), {"r_a": True}),
         (spec(r_a={"default": "a", "required": True}), {"r_a": "a"}),
+        (spec(r_a={"type": "dict", "default": "{{ x }}"}), {"r_a": "{{ x }}"}),
         ({**spec(r_a={"default": "a"}), "other": {"options": {"r_a": {"default": "b"}}}}, {"r_a": "a"}),
     ],
 )
@@ -87,6 +88,7 @@ def test_defaults_that_agree_are_fine() -> None:
         r_a={"type": "int", "default": 1}, r_b={"default": "{{ x }}"}, r_c={"required": True}, r_d={"type": "bool", "default": False}
     )
     assert not roles.arguments(specs, {"r_a": 1, "r_b": "{{ x }}", "r_d": False})
+    assert not roles.arguments(spec(r_a={"type": "dict"}), {"r_a": "{{ x | default({}) }}"})
 
 
 def test_a_missing_description_is_found() -> None:
