@@ -16,15 +16,22 @@ from .subject import Subject, is_int64, version_number
 KNOWN_FOLDERS = frozenset({"warmup", "initial_state", "configs"})
 _JUNK = re.compile(
     r"(\.DS_Store|\._.+|Thumbs\.db|desktop\.ini|\.git|\.gitignore|\.gitattributes|\.svn|\.hg|\.idea|\.vscode|\.ipynb_checkpoints"
-    r"|__pycache__|.+\.py[co]|\.pytest_cache|\.mypy_cache|.+~|\..+\.sw[a-p]|.+\.sw[op]|.+\.orig|.+\.rej|.+\.part|.+\.crdownload|\.nfs[0-9a-f]+"
+    r"|\.pytest_cache|\.mypy_cache|.+~|\..+\.sw[a-p]|.+\.sw[op]|.+\.orig|.+\.rej|.+\.part|.+\.crdownload|\.nfs[0-9a-f]+"
     r"|lost\+found|\.Trash.*)\Z"
 )
+# Triton's python backend writes it beside a model that it may write to.
+_BYTECODE = re.compile(r"(__pycache__|.+\.py[co])\Z")
 _LIKE_VERSION = re.compile(r"(?i)(v|ver|version)?[-_.]?\d+\Z")
 
 
 def is_junk(name: str) -> bool:
     """Whether a file or folder of this name is left over from an editor, a desktop or a version control."""
-    return bool(_JUNK.match(name))
+    return bool(_JUNK.match(name)) or is_bytecode(name)
+
+
+def is_bytecode(name: str) -> bool:
+    """Whether Python made a file or folder of this name from another one."""
+    return bool(_BYTECODE.match(name))
 
 
 def is_model(subject: Subject) -> bool:
@@ -39,7 +46,7 @@ def check_repository(repository: Repository) -> Iterator[Finding]:
         yield _beside("repository-empty", "", f"{repository.root} holds no folder")
     for file in repository.strays:
         if is_junk(file.name):
-            yield _beside("junk-file", file.path, "does not belong into a model repository")
+            yield _beside("junk-file", file.path, "does not belong in a model repository")
     for link in repository.links:
         yield from _link(link, "")
 
@@ -47,6 +54,12 @@ def check_repository(repository: Repository) -> Iterator[Finding]:
 def _beside(rule: str, path: str, message: str) -> Finding:
     known = RULES[rule]
     return Finding("", path, rule, known.severity, message, known.remedy)
+
+
+def _left_over(subject: Subject, path: str, name: str) -> Finding:
+    if is_bytecode(name):
+        return subject.finding("bytecode", "Python's compiled code lies beside the model; publishing leaves it out", path)
+    return subject.finding("junk-file", "does not belong in a model repository", path)
 
 
 def check_folder(subject: Subject) -> Iterator[Finding]:
@@ -67,7 +80,7 @@ def check_names(subject: Subject) -> Iterator[Finding]:
         name = path.rsplit("/", 1)[-1]
         if is_junk(name):
             if not any(is_junk(part) for part in path.split("/")[:-1]):
-                yield subject.finding("junk-file", "does not belong into a model repository", path)
+                yield _left_over(subject, path, name)
         elif not SAFE_NAME.match(name):
             yield subject.finding(
                 "file-name", f"the name {name!r} has characters other than letters, digits, dot, dash and underscore", path

@@ -56,6 +56,7 @@ def test_the_cases_are_consistent() -> None:
 def test_every_rule_has_a_case() -> None:
     covered = {rule for case in CASES for rule in case.rules}
     elsewhere = {
+        "bytecode",
         "folder-hidden",
         "repository-empty",
         "folder-ignored",
@@ -79,6 +80,11 @@ def test_hints(tmp_path: Path) -> None:
     ensemble = next(case for case in CASES if case.name == "ensemble_version_one").config.replace('"plain"', '"a"')
     Case("c", LOADS, config=ensemble, code=None).write(tmp_path)
     assert rules(tmp_path) == [("folder-ignored", "a/src"), ("tensor-batch-dimension", "b/config.pbtxt"), ("version-folder-empty", "c/1")]
+
+
+def test_bytecode_is_a_hint_since_triton_writes_it(tmp_path: Path) -> None:
+    Case("a", LOADS, files={"1/__pycache__/model.cpython-311.pyc": "x"}).write(tmp_path)
+    assert rules(tmp_path) == [("bytecode", "a/1/__pycache__")]
 
 
 def test_a_folder_that_the_configuration_names_is_no_hint(tmp_path: Path) -> None:
