@@ -4,17 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import yaml
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
-from ansible_collections.serving.triton.plugins.module_utils.server.verification import files_of
-
 DOCUMENTATION = r"""
 name: golden_cases
 short_description: Read the golden cases of models
@@ -54,6 +43,17 @@ _raw:
           inputs: [{name: INPUT0, datatype: INT32, shape: [1, 2], values: [1, 2]}]
           expect: [{output: OUTPUT0, values: [2, 3]}]
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.server.verification import files_of
 
 SUFFIXES = (".yml", ".yaml")
 _FORM = "Write a list `requests` as module serving.triton.infer takes it."

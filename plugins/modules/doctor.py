@@ -23,14 +23,18 @@ options:
       - The folder C(serving.triton) in the user's folder for state (E(XDG_STATE_HOME), or C(~/.local/state)) when left out.
     type: path
   endpoint:
-    description: The endpoint, as the roles C(server_*) set it in the fact C(triton_endpoint). Without it the service counts as not deployed.
+    description:
+      - The endpoint, as the roles C(server_*) set it in the fact C(triton_endpoint).
+      - Without it the service counts as not deployed.
     type: dict
     default: {}
   prometheus:
     description: URL of the Prometheus that scrapes the service. Without it monitoring is not looked at.
     type: str
   repository:
-    description: The published model repository. A path is linted, and the free room of its file system is looked at if mount facts are gathered.
+    description:
+      - The published model repository.
+      - A path is linted, and the free room of its file system is looked at if mount facts are gathered.
     type: str
   src:
     description: The source of the models. With it, what waits to be published is a warning.

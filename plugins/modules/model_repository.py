@@ -247,6 +247,7 @@ import getpass
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -310,8 +311,8 @@ def check_numbers(params: dict[str, Any]) -> None:
 def read(params: dict[str, Any]) -> dict[str, ModelTree[SourceFile]]:
     place = params["digest_cache"]
     if place is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        place = os.path.join(home, "serving.triton", "digests.json")
+        home = os.environ.get("XDG_CACHE_HOME")
+        place = str((Path(home) if home else Path.home() / ".cache") / "serving.triton" / "digests.json")
     cache = DigestCache(place or None)
     desired = read_source(params["src"], params["models"], cache, params["concurrency"])
     cache.save()

@@ -224,7 +224,7 @@ def test_a_changed_rule_is_taken_over_without_a_restart(service: Service) -> Non
     started = prometheus.ask(service.url, "status/runtimeinfo")["startTime"]
     changed = service.apply(monitoring_extra_groups=[{"name": "mine", "rules": [{"record": "mine:up", "expr": "sum(up)"}]}])
     assert_clean(changed)
-    assert [name for _, _, name in changed.changed] == [f"{ROLE} : Write the rules"]
+    assert [name for _unused, _unused, name in changed.changed] == [f"{ROLE} : Write the rules"]
     assert "mine" in {group["name"] for group in prometheus.ask(service.url, "rules")["groups"]}
     assert prometheus.ask(service.url, "status/runtimeinfo")["startTime"] == started
 

@@ -195,7 +195,7 @@ class Publisher:
 
     def run(self) -> None:
         """Kills one publish after the other, lets the server poll what they left, and has the next one finish the work."""
-        for _ in range(KILLS):
+        for _unused in range(KILLS):
             self.next_source()
             self.kill_one()
             time.sleep(1.1)
@@ -316,7 +316,7 @@ def test_a_polling_server_never_meets_half_a_version(home: Path) -> None:
 
 def wait_for(watch: Watch, publisher: Publisher) -> bool:
     """Whether the last version gets served."""
-    for _ in range(100):
+    for _unused in range(100):
         if f"{PARTS + 2}:{publisher.version}" in watch.answers[publisher.name]:
             return True
         time.sleep(0.1)
@@ -325,7 +325,7 @@ def wait_for(watch: Watch, publisher: Publisher) -> bool:
 
 def settle(server: TritonServer, names: set[str]) -> bool:
     """Whether the server comes to have these models alone, ready."""
-    for _ in range(200):
+    for _unused in range(200):
         index = json.loads(_post(server, "/v2/repository/index"))
         if {each["name"] for each in index} == names and _ready(server):
             return True

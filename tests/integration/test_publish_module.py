@@ -175,7 +175,7 @@ def test_two_publishers_at_once_leave_one_whole_repository(source: Path, reposit
     payload = {"ANSIBLE_MODULE_ARGS": {"src": str(source), "repository": str(repository), "lint": False, "digest_cache": ""}}
     processes = [
         subprocess.Popen([sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ansible_runs.environment())
-        for _ in range(3)
+        for _unused in range(3)
     ]
     for process in processes:
         assert process.stdin is not None

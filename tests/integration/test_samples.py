@@ -97,7 +97,7 @@ def test_the_pipeline_answers_as_its_steps_do(server: TritonServer) -> None:
     images = {"name": "image", "datatype": "FP32", "shape": [4, 64], "values": prepare["expect"][0]["values"]}
     result = infer(server, [{"model": "digits", "inputs": [images]}, {"model": "digits_pipeline", "inputs": [pixels]}], max_values=40)
     assert not result.get("failed"), result["msg"]
-    steps, _, pipeline, _ = (each["outputs"][0]["values"] for each in result["results"])
+    steps, _unused, pipeline, _unused = (each["outputs"][0]["values"] for each in result["results"])
     assert len(steps) == 40
     assert steps == pytest.approx(pipeline, abs=1e-5)
 

@@ -63,7 +63,7 @@ def test_without_it_the_refusal_is_told(restricted: TritonServer, headers: dict[
 
 
 def test_waiting_behind_a_wrong_key_says_so(restricted: TritonServer) -> None:
-    (endpoint, *_) = endpoints(restricted, {})
+    (endpoint, *_unused) = endpoints(restricted, {})
     assert ask("server_info", endpoint, wait_for={"models_ready": ["add_sub"]})["live"], "the model itself says that it is ready"
     result = ask("server_info", endpoint, wait_for={"models_ready": ["broken"], "timeout": 0})
     assert "model broken is UNAVAILABLE" in result["msg"]

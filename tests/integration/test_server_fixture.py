@@ -38,7 +38,7 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait(10)
     child.stdout.close()
-    for _ in range(200):
+    for _unused in range(200):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:

@@ -222,7 +222,7 @@ def test_a_running_server(tmp_path: Path, public_folder: Path) -> None:
         former = host.server()
         changed = workspace.run(host.play(), variables={"server_host_options": {"log-verbose": 1}})
         assert_clean(changed)
-        assert {name for _, _, name in changed.changed} == {
+        assert {name for _unused, _unused, name in changed.changed} == {
             f"{ROLE} : Write the configuration",
             "serving.triton.service : Restart the service",
         }

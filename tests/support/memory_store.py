@@ -64,7 +64,7 @@ class MemoryStore:
         versions: dict[int, dict[str, Entry]] = {}
         for key, content in self.objects.items():
             if key.startswith(f"{model}/"):
-                first, _, rest = key.split("/", 1)[1].partition("/")
+                first, _unused, rest = key.split("/", 1)[1].partition("/")
                 entry = Entry(len(content), str(self.stamps[key]))
                 if not (rest and first.isdecimal()):
                     files[f"{first}/{rest}" if rest else first] = entry

@@ -83,7 +83,7 @@ def rules(**changed: Any) -> str:
         variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters["to_nice_yaml"] = lambda value, **_: yaml.safe_dump(value, indent=2, width=160)
+    environment.filters["to_nice_yaml"] = lambda value, **_unused: yaml.safe_dump(value, indent=2, width=160)
     template = environment.from_string((ROLE / "templates" / "rules.yml.j2").read_text(encoding="utf-8"))
     values = {**variables(), "ansible_managed": "Ansible managed", "__monitoring_rate_window": "60s", **changed}
     return template.render(values)

@@ -84,7 +84,7 @@ def scripted(*steps: Step) -> Iterator[Scripted]:
     def accept() -> None:
         while True:
             try:
-                connection, _ = listener.accept()
+                connection, _unused = listener.accept()
             except OSError:
                 return
             server.connections += 1
@@ -121,7 +121,7 @@ def _read(connection: socket.socket) -> bytes:
         if not more:
             return b""
         data += more
-    head, _, body = data.partition(b"\r\n\r\n")
+    head, _unused, body = data.partition(b"\r\n\r\n")
     length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
         body += connection.recv(65536)

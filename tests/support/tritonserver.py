@@ -126,7 +126,7 @@ def libpython_folder() -> Path:
 
 def free_ports(count: int) -> list[int]:
     """Loopback ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _unused in range(count)]
     try:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
@@ -212,7 +212,7 @@ class TritonServer:
     def __enter__(self) -> TritonServer:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         # A graceful end takes 3 s and proves nothing here; whoever tests it calls `stop`.
         self.kill()
         self._remove()

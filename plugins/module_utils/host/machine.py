@@ -106,7 +106,7 @@ def port_problems(needs: Needs, mark: Mark, account: Account) -> tuple[dict[str,
             problems.append(
                 Problem("port", where, f"port {port} is for root alone, and the server does not run as root", "Take 1024 or above.")
             )
-    ports = [port for _, port in needs.listeners.values()]
+    ports = [port for _unused, port in needs.listeners.values()]
     if len(set(ports)) < len(ports):
         problems.append(Problem("port", "server_host_*_port", f"one port is given twice: {ports}", "Give three different ports."))
     return states, problems

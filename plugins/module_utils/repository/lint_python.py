@@ -9,7 +9,7 @@ import platform
 import posixpath
 import warnings
 from collections.abc import Iterator
-from typing import Union
+from typing import Optional
 
 from .backends import PYTHON
 from .rules import Finding
@@ -18,7 +18,7 @@ from .subject import Subject
 MODEL_CLASS = "TritonPythonModel"
 MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 _SOURCE_BYTES = 1 << 24
-_Definition = Union[ast.ClassDef, None]
+_Definition = Optional[ast.ClassDef]
 
 
 def check_python(subject: Subject) -> Iterator[Finding]:

@@ -366,7 +366,7 @@ def _left(change: ModelChange, committed: Manifest) -> ModelTree[FileRecord]:
 def _conflict(conflicts: Sequence[tuple[str, str]]) -> ConflictError:
     shown = "; ".join(f"{where}: {what}" for where, what in conflicts[:SHOWN])
     more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
-    immutable = all(what.startswith("version ") for _, what in conflicts)
+    immutable = all(what.startswith("version ") for _unused, what in conflicts)
     remedy = (
         "Give the changed files a new version folder, or set force to overwrite what may be serving."
         if immutable

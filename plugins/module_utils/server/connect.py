@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ..core.errors import InputError
 from .control import CallOptions, Control
 from .endpoint import Endpoint, Replica
 
@@ -20,5 +21,6 @@ def connect(endpoint: Endpoint, replica: Replica, options: CallOptions, protocol
         return HttpControl(replica.http, endpoint.headers, endpoint.tls, options)
     from .grpc import GrpcControl
 
-    assert replica.grpc is not None
+    if replica.grpc is None:
+        raise InputError("has no gRPC address", where=f"replica {replica.name}", remedy="Give its grpc:// address.")
     return GrpcControl(replica.grpc, endpoint.headers, endpoint.tls, options)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ..core.errors import ServingError, UnavailableError
 from .connect import connect
@@ -78,8 +78,8 @@ class _Controls:
         control = self._get(replica, protocol)
         if isinstance(control, GrpcControl):
             return GrpcSession(control)
-        assert isinstance(control, HttpControl)
-        return HttpSession(control.transport, binary=_binary(control, binary))
+        transport = cast(HttpControl, control).transport
+        return HttpSession(transport, binary=_binary(control, binary))
 
     def close(self) -> None:
         for control in self._open.values():

@@ -135,7 +135,7 @@ def from_contents(output: Any) -> Tensor:
     """An output whose elements stand in the typed fields of its message. Raises ValueError when they do not fill the shape."""
     import numpy
 
-    filled = [list(values) for _, values in output.contents.ListFields()]
+    filled = [list(values) for _unused, values in output.contents.ListFields()]
     array = numpy.array(filled[0] if filled else [], dtype=dtype_of(output.datatype))
     return Tensor(output.name, output.datatype, array.reshape([int(size) for size in output.shape]))
 

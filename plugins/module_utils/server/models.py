@@ -104,7 +104,7 @@ class ModelService:
 
     def apply(self, plan: Plan) -> None:
         """Changes all replicas in parallel and goes on where one fails. Raises one error that names every failed model and replica."""
-        names: dict[str, list[str]] = {replica.name: [] for replica, _ in self._controls}
+        names: dict[str, list[str]] = {replica.name: [] for replica, _unused in self._controls}
         for action in plan:
             names[action.data["replica"]].append(action.data["name"])
         work = [(control, replica, names[replica.name]) for replica, control in self._controls]
@@ -116,7 +116,7 @@ class ModelService:
     def result(self, actual: list[Observed], plan: Plan, applied: bool) -> dict[str, Any]:
         """Per replica, each model's action, state and versions: those seen afterwards, or predicted ones."""
         seen = [_or_raise(result) for result in each(self._look, self._controls, CONNECTIONS)] if applied else actual
-        for _, control in self._controls:
+        for _unused, control in self._controls:
             control.close()
         actions = {(action.data["replica"], action.data["name"]): action.verb for action in plan}
         return {"replicas": [self._describe(one, actions, predicted=not applied) for one in seen]}
@@ -217,10 +217,10 @@ class ModelService:
     def _failure(self, failed: Sequence[Outcome], total: int) -> ServingError:
         several = len(self._controls) > 1
         lines = [f"{one.name} on {one.replica}: {one.reason}" if several else f"{one.name}: {one.reason}" for one in failed]
-        reasons: dict[str, dict[str, str]] = {replica.name: {} for replica, _ in self._controls}
+        reasons: dict[str, dict[str, str]] = {replica.name: {} for replica, _unused in self._controls}
         for one in failed:
             reasons[one.replica][one.name] = one.reason
-        replicas = [{**replica.describe(), "failed": reasons[replica.name]} for replica, _ in self._controls]
+        replicas = [{**replica.describe(), "failed": reasons[replica.name]} for replica, _unused in self._controls]
         what = f"{len(failed)} of {total} {_VERBS[self._desired.state]}s failed: {'; '.join(lines)}"
         remedy = failed[0].error.remedy if failed[0].error else ""
         return UnavailableError(what, remedy=remedy, replicas=replicas)
@@ -277,7 +277,7 @@ def _state_words(seen: Observed, name: str) -> str:
 
 def _still_serving(control: Control, name: str) -> str:
     """After a failed load: which versions still serve, in words."""
-    index = attempt(lambda _: control.index(), None)
+    index = attempt(lambda _unused: control.index(), None)
     if isinstance(index, ServingError):
         return ""
     versions = [state.version for state in select(name, index) if state.state == READY]

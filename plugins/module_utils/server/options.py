@@ -177,7 +177,7 @@ def _number(name: str, kind: int, value: Any) -> str:
     try:
         if isinstance(value, bool):
             raise ValueError
-        _ = int(str(value)) if kind == INTEGER else float(str(value))
+        _unused = int(str(value)) if kind == INTEGER else float(str(value))
     except ValueError:
         raise InputError(f"{value!r} is not {word}", where=_where(name), remedy=f"Give {word}.") from None
     return str(value).strip()

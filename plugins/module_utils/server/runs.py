@@ -118,7 +118,7 @@ def chains(calls: Sequence[Call], repeat: int) -> list[list[Call]]:
     result: list[list[Call]] = []
     for call in calls:
         if call.request.sequence is None:
-            result.extend([call] for _ in range(repeat))
+            result.extend([call] for _unused in range(repeat))
         else:
             sequences.setdefault((call.replica, call.request.model, call.request.sequence.id), []).append(call)
     for chain in sequences.values():

@@ -28,7 +28,7 @@ def explain_missing(module: AnsibleModule) -> Iterator[None]:
     except (ImportError, RuntimeError) as error:
         # tritonclient turns the missing parts of an incomplete installation into RuntimeError.
         cause = error if isinstance(error, ImportError) else error.__cause__
-        package = _PACKAGES.get(str(getattr(cause, "name", "") or "").split(".")[0])
+        package = _PACKAGES.get(str(getattr(cause, "name", "") or "").partition(".")[0])
         if package is None and "tritonclient" not in str(error):
             raise
         message = missing_required_lib(package or "tritonclient[grpc,http]", url="https://pypi.org/project/tritonclient/")

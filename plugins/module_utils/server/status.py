@@ -272,7 +272,7 @@ def missing_on(status: ReplicaStatus, condition: Condition) -> list[str]:
 
 def split_version(spec: str) -> tuple[str, str]:
     """`name:version` in parts; the version is empty when it is not given."""
-    name, _, version = spec.partition(":")
+    name, _unused, version = spec.partition(":")
     return name, version
 
 

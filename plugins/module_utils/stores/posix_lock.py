@@ -47,7 +47,7 @@ class Lock:
 
     def acquire(self) -> None:
         """Takes the lock, also one that its holder left behind. Raises ConflictError when somebody holds it; OSError otherwise."""
-        for _ in range(3):
+        for _unused in range(3):
             if self._create():
                 return
             owner = self.holder()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from ..core.errors import ConflictError
 from ..core.plan import Plan
@@ -80,7 +80,7 @@ class Publisher:
 
     def apply(self, plan: Plan) -> None:
         """Carries a Publication out. Nothing in the repository changes before all content is staged."""
-        assert isinstance(plan, Publication)
+        plan = cast(Publication, plan)
         created_root = self._observed.committed.created_root
         with self._store.publishing() as created:
             if self._store.read_manifest() != self._observed.raw:
@@ -120,20 +120,20 @@ class Publisher:
             for step in ordered[: len(ordered) - len(removals)]:
                 self._store.run(step)
         if change.set_attributes:
-            self._store.set_attributes(f"{change.name}/{path}" for path, _ in self._store.tree(change.name).items())
+            self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
         return removals
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""
-        assert plan.manifest is not None
+        manifest = plan.manifest or Manifest()
         old = self._observed.committed.models
         changed = {change.name for change in changes}
-        models = dict(plan.manifest.models)
-        for name, record in plan.manifest.models.items():
+        models = dict(manifest.models)
+        for name, record in manifest.models.items():
             if record is not old.get(name) or name in changed:
                 listed = {path: entry.stamp for path, entry in self._store.tree(name).items()}
                 models[name] = _with_stamps(record, listed)
-        return dataclasses.replace(plan.manifest, models=models, created_root=created_root)
+        return dataclasses.replace(manifest, models=models, created_root=created_root)
 
     def _write(self, manifest: Manifest | None) -> None:
         if manifest is not None:
@@ -142,7 +142,7 @@ class Publisher:
         self._store.write_manifest(None if manifest is None else dump(manifest))
 
     def result(self, _actual: Observed, plan: Plan, _applied: bool) -> dict[str, Any]:
-        assert isinstance(plan, Publication)
+        plan = cast(Publication, plan)
         separator = "" if self._store.url.endswith("/") else "/"
         manifest = f"{self._store.url}{separator}{MANIFEST_FILE}"
         return {"repository": self._store.url, "manifest": manifest if plan.manifest is not None else "", **report(plan)}

@@ -87,7 +87,7 @@ def test_the_key_reaches_the_server_and_disappears_from_its_command_line(tmp_pat
     assert f"--a=b:c={'*' * len(KEY)}" in command_of(server)
     assert KEY not in command_of(process.pid)
     process.terminate()
-    _, said = process.communicate(timeout=SECONDS)
+    _unused, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 128 + signal.SIGTERM
     assert KEY not in said
 
@@ -110,7 +110,7 @@ def test_a_stop_is_graceful(tmp_path: Path) -> None:
     code = f"import os, signal, sys, time; signal.signal(signal.SIGTERM, {handler}); print('up', flush=True); time.sleep(60)"
     process = Launched(tmp_path, code).start()
     process.terminate()
-    said, _ = process.communicate(timeout=SECONDS)
+    said, _unused = process.communicate(timeout=SECONDS)
     assert "bye" in said
     assert process.returncode == 0
 

@@ -65,7 +65,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     for alert in alerts():
         assert alert["labels"]["severity"] in ("critical", "warning"), alert["alert"]
         assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}, alert["alert"]
-        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        page, _unused, anchor = alert["annotations"]["runbook_url"].partition("#")
         assert page.endswith("/docs/monitoring.md")
         assert anchor == alert["alert"].lower()
     assert chapters == {alert["alert"].lower() for alert in alerts()}

@@ -53,7 +53,7 @@ def test_a_configuration_comes_after_all_other_files() -> None:
 
 def test_stores_without_rename_get_the_model_file_after_its_weights() -> None:
     files = dict.fromkeys(["m/config.pbtxt", "m/1/model.py", "m/1/weights", "m/labels.txt"], FILE)
-    assert [path for path, _ in upload_order(files)] == ["m/1/weights", "m/labels.txt", "m/1/model.py", "m/config.pbtxt"]
+    assert [path for path, _unused in upload_order(files)] == ["m/1/weights", "m/labels.txt", "m/1/model.py", "m/config.pbtxt"]
 
 
 PLAIN = 'name: "m" backend: "python" max_batch_size: 4'

@@ -107,7 +107,7 @@ def test_a_metric_control(tmp_path: Path) -> None:
 def test_a_tensor_that_code_may_add_is_a_warning(tmp_path: Path) -> None:
     Case("plain", LOADS, code=lint_cases.COMPLETING).write(tmp_path)
     next(case for case in CASES if case.name == "ensemble_output").write(tmp_path)
-    assert [rule for rule, _ in rules(tmp_path)] == ["ensemble-mapping-open", "version-folder-empty"]
+    assert [rule for rule, _unused in rules(tmp_path)] == ["ensemble-mapping-open", "version-folder-empty"]
 
 
 def test_an_empty_repository(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_a_model_that_is_a_link_out_of_the_repository(tmp_path: Path) -> None:
 def test_models_and_rules_can_be_chosen(tmp_path: Path) -> None:
     Case("a", LOADS, config="backend: ").write(tmp_path)
     Case("b", LOADS, config=lint_cases.PYTHON + lint_cases.PYTHON).write(tmp_path)
-    assert [file for _, file in rules(tmp_path)] == ["a/config.pbtxt", "b/config.pbtxt"]
-    assert [file for _, file in rules(tmp_path, models=["b"])] == ["b/config.pbtxt"]
+    assert [file for _unused, file in rules(tmp_path)] == ["a/config.pbtxt", "b/config.pbtxt"]
+    assert [file for _unused, file in rules(tmp_path, models=["b"])] == ["b/config.pbtxt"]
     assert rules(tmp_path, ignore=["config-syntax"]) == []
     with pytest.raises(InputError, match="there is no model c"):
         rules(tmp_path, models=["c"])

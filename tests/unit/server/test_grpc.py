@@ -36,7 +36,7 @@ from ansible_collections.serving.triton.plugins.module_utils.server.grpc import 
 )
 def test_a_failure_is_told_for_what_it_is(status: str, text: str, kind: type[ServingError]) -> None:
     error = failure(InferenceServerException(text, status=f"StatusCode.{status}"), "grpc://a:1")
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert error.where == "grpc://a:1"
     assert error.remedy
 

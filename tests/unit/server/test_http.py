@@ -80,13 +80,13 @@ def test_a_server_that_stays_busy_is_an_error_after_the_last_attempt() -> None:
 
 def test_a_reset_is_tried_again() -> None:
     with scripted(reset, reply(200, "{}")) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         assert client.server_metadata() == {}
 
 
 def test_a_slow_answer_ends_with_the_timeout() -> None:
     with scripted(hang) as server:
-        client, _ = control(server.url, attempts=1, timeout=0.05)
+        client, _unused = control(server.url, attempts=1, timeout=0.05)
         with pytest.raises(errors.ConnectionFailedError, match="no answer in time"):
             client.server_metadata()
 
@@ -101,7 +101,7 @@ def test_a_dead_port_says_what_to_check() -> None:
 
 def test_a_load_is_never_sent_twice() -> None:
     with scripted(reset) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         with pytest.raises(errors.LostAnswerError):
             client.load("m", None, 5)
     assert len(server.requests) == 1
@@ -118,7 +118,7 @@ def test_a_load_that_could_not_be_sent_is_tried_again() -> None:
 def test_connections_are_kept_and_renewed() -> None:
     with scripted(reply(200, "{}"), then_close(reply(200, "{}")), reply(200, "{}", close=True), reply(200, "{}")) as server:
         client, clock = control(server.url)
-        for _ in range(4):
+        for _unused in range(4):
             client.server_metadata()
         client.close()
     assert server.connections == 3
@@ -127,7 +127,7 @@ def test_connections_are_kept_and_renewed() -> None:
 
 def test_base_path_headers_and_names_are_sent() -> None:
     with scripted(reply(200, "{}")) as server:
-        client, _ = control(f"{server.url}/base/", headers={"Authorization": "Bearer x"})
+        client, _unused = control(f"{server.url}/base/", headers={"Authorization": "Bearer x"})
         client.model_config("a b", "3")
     (request,) = server.requests
     assert request.startswith(b"GET /base/v2/models/a%20b/versions/3/config HTTP/1.1\r\n")
@@ -137,27 +137,27 @@ def test_base_path_headers_and_names_are_sent() -> None:
 @pytest.mark.parametrize(("status", "flag"), [(200, True), (400, False), (503, False)])
 def test_health_is_a_flag(status: int, flag: bool) -> None:
     with scripted(reply(status, "", kind="text/plain")) as server:
-        client, _ = control(server.url, attempts=1)
+        client, _unused = control(server.url, attempts=1)
         assert client.ready() is flag
 
 
 def test_a_website_is_not_live() -> None:
     with scripted(reply(200, HTML, kind="text/html")) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         with pytest.raises(errors.NotServerError):
             client.live()
 
 
 def test_an_unknown_model_is_not_ready() -> None:
     with scripted(reply(404, '{"detail":"Model not found"}')) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         assert client.model_ready("m") is False
 
 
 def test_the_index_is_read() -> None:
     body = json.dumps([{"name": "a", "version": "1", "state": "READY"}, {"name": "b"}])
     with scripted(reply(200, body)) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         assert client.index() == [ModelState("a", "1", "READY"), ModelState("b")]
     assert server.lines == ["POST /v2/repository/index"]
 
@@ -165,7 +165,7 @@ def test_the_index_is_read() -> None:
 @pytest.mark.parametrize("body", ["{}", '[{"nme":"a"}]', '["a"]'])
 def test_an_index_of_another_form_is_refused(body: str) -> None:
     with scripted(reply(200, body)) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         with pytest.raises(errors.NotServerError):
             client.index()
 
@@ -174,7 +174,7 @@ def test_an_index_of_another_form_is_refused(body: str) -> None:
 def test_the_control_mode_is_told_apart(status: int) -> None:
     text = "explicit model load / unload is not allowed if polling is enabled"
     with scripted(reply(status, json.dumps({"error": text}))) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         with pytest.raises(errors.ControlModeError, match="none or poll"):
             client.unload("m", False, 5)
     assert len(server.requests) == 1
@@ -183,7 +183,7 @@ def test_the_control_mode_is_told_apart(status: int) -> None:
 def test_a_failed_load_carries_triton_s_reason_in_one_line() -> None:
     text = "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: no weights\n\nAt:\n  model.py(3)\n;\n"
     with scripted(reply(400, json.dumps({"error": text}))) as server:
-        client, _ = control(server.url)
+        client, _unused = control(server.url)
         with pytest.raises(errors.LoadError) as caught:
             client.load("m", {"name": "m"}, 5)
     assert caught.value.reason.endswith("Internal: no weights At: model.py(3)")
@@ -193,12 +193,12 @@ def test_a_failed_load_carries_triton_s_reason_in_one_line() -> None:
 
 def test_a_request_may_have_its_own_timeout() -> None:
     with scripted(hang) as server:
-        client, _ = control(server.url, attempts=1, timeout=60)
+        client, _unused = control(server.url, attempts=1, timeout=60)
         with pytest.raises(errors.ConnectionFailedError, match="no answer in time"):
             client.transport.call(Request("GET", "/", timeout=0.05))
 
 
 def test_an_unknown_host_is_told() -> None:
-    client, _ = control("http://host.invalid:8000", attempts=1)
+    client, _unused = control("http://host.invalid:8000", attempts=1)
     with pytest.raises(errors.ConnectionFailedError, match=r"host name is not known|connection failed"):
         client.live()

@@ -129,7 +129,7 @@ def test_a_server_that_refuses_control_is_fine_when_nothing_is_to_do(make: Make)
 
 def test_a_failure_names_the_replica_and_the_others_are_done(make: Make) -> None:
     error = LoadError("load failed: no weights", where="r1", remedy="Correct the model.")
-    controls = [FakeControl(models={"a": "", "b": ""}) for _ in range(3)]
+    controls = [FakeControl(models={"a": "", "b": ""}) for _unused in range(3)]
     controls[1].fails["load a"] = error
     with pytest.raises(UnavailableError) as caught:
         run(make(*controls, names=("a", "b")))
@@ -165,7 +165,7 @@ def test_a_lost_answer_is_looked_up_in_the_index(make: Make) -> None:
 def test_a_config_that_differs_loads_again(make: Make) -> None:
     control = FakeControl(models={"a": READY}, configs={"a": {"name": "a", "max_batch_size": 8, "dims": [16]}})
     assert not run(make(control, names=("a",), config={"max_batch_size": 8}))[0]
-    plan, _ = run(make(control, names=("a",), config={"max_batch_size": 4}))
+    plan, _unused = run(make(control, names=("a",), config={"max_batch_size": 4}))
     assert plan.describe() == ["load a"]
     assert plan.diff()["before"]["r0"]["a"]["config"] == {"max_batch_size": 8}
     assert plan.diff()["after"]["r0"]["a"]["config"] == {"max_batch_size": 4}

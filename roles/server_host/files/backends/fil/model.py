@@ -187,7 +187,7 @@ class TritonPythonModel:
             answers = self.forest.predict(np.concatenate(rows) if len(rows) > 1 else rows[0])
         except LOAD_ERRORS as error:
             cause = f"fil, model '{self.name}': {error}"
-            return [pb_utils.InferenceResponse([], pb_utils.TritonError(cause)) for _ in rows]
+            return [pb_utils.InferenceResponse([], pb_utils.TritonError(cause)) for _unused in rows]
         responses, start = [], 0
         for each, shape in zip(rows, shapes):
             part = np.ascontiguousarray(answers[start : start + len(each)])
