@@ -12,11 +12,13 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,16 +120,16 @@ def reachable_python(uid: int, gid: int) -> str:
     pytest.skip("no Python 3.11 or newer with ensurepip that an ordinary user may run")
 
 
-def processes(marker: str) -> list[str]:
-    """Command lines and working folders of processes that belong to the checkout or its home."""
-    found = []
+def processes(marker: str) -> dict[int, str]:
+    """pid → command line of the processes that belong to the checkout or its home."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if marker in line and int(entry.name) != os.getpid():
-            found.append(line)
+            found[int(entry.name)] = line
     return found
 
 
@@ -148,6 +150,9 @@ def newcomer() -> Iterator[NewUser]:
             subprocess.run(["chown", "-R", f"{uid}:{gid}", str(folder)], check=True)
         yield NewUser(checkout, home, uid, gid, python, ports)
     finally:
+        for pid in processes(str(folder)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -25,10 +25,10 @@ ELSEWHERE = {**LOCAL, "ansible_connection": "elsewhere"}
 SHOW = {"name": "Show the fact", "ansible.builtin.debug": {"var": "triton_verification"}, "when": "triton_verification is defined"}
 
 
-def verify(folder: Path, variables: Mapping[str, Any], *flags: str, rc: int = 0, host: Mapping[str, Any] = LOCAL) -> Result:
+def verify(folder: Path, variables: Mapping[str, Any], *flags: str, rc: int = 0, host: Mapping[str, Any] | None = None) -> Result:
     """Runs the role on one host and shows the fact that it sets."""
     inventory = folder / "inventory.json"
-    inventory.write_text(json.dumps({"all": {"hosts": {"served": dict(host)}}}))
+    inventory.write_text(json.dumps({"all": {"hosts": {"served": dict(host or LOCAL)}}}))
     play = {"hosts": "served", "gather_facts": False, "vars": dict(variables), "tasks": [ROLE, SHOW]}
     result = run_playbook(
         [play], inventory, *flags, rc=rc, env={"ANSIBLE_CONNECTION_PLUGINS": str(ROOT / "tests/support/connection_plugins")}

@@ -41,7 +41,7 @@ def _source(subject: Subject, path: str) -> Iterator[Finding]:
         tree = _compile(subject.text(path, _SOURCE_BYTES), path)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         line = getattr(error, "lineno", None)
-        place = f"line {line}: " if line else ""
+        place = "" if line is None else f"line {line}: "
         message = f"{place}{getattr(error, 'msg', error)} (Python {platform.python_version()})"
         yield subject.finding("python-syntax", message, path)
         return
