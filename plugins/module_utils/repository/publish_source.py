@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -37,6 +35,8 @@ def read_source(root: str, models: Sequence[str], cache: DigestCache, concurrenc
     found = {name: model for name, model in scan(root).models.items() if not name.startswith(".")}
     unknown = [name for name in models if name not in found]
     if unknown:
+        import difflib
+
         near = difflib.get_close_matches(unknown[0], found, 1)
         hint = f"Did you mean {near[0]}?" if near else "Correct the name, or add the model to the source."
         raise InputError(f"the source has no model {', '.join(unknown)}", where=root, remedy=hint)
@@ -120,6 +120,8 @@ def _with_digests(root: Path, models: Mapping[str, Model], cache: DigestCache, c
     if sum(file.size for file in files) < PARALLEL_BYTES:
         digests = [cache.digest(path) for path in paths]
     else:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(concurrency) as pool:
             digests = list(pool.map(cache.digest, paths))
     known = {file.path: SourceFile(path, file.size, digest) for file, path, digest in zip(files, paths, digests)}

@@ -9,7 +9,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -160,6 +159,9 @@ class PosixStore:
             check_space(self.root, total, len(uploads))
             self._staged = {key: self._workspace.slot() for key in uploads}
             # Closing the pool waits for its threads: nobody writes after the workspace is gone.
+            # Imported here: most runs change nothing, and it costs as much start-up time as the rest of this package.
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(self._concurrency) as pool:
                 jobs = [pool.submit(copy_checked, each, self._staged[key], self._attributes, ticker.add) for key, each in uploads.items()]
                 try:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import grp
 import hashlib
@@ -171,6 +170,8 @@ def _size(count: float) -> str:
 
 def exchange(one: Path, two: Path) -> bool:
     """Swaps two folders in one step. False where the file system (NFS, CephFS, some FUSE) or the C library cannot."""
+    import ctypes
+
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -186,6 +187,8 @@ def sync_file_system(folder: Path) -> None:
     """Waits until everything written to the folder's file system is on its disk: one call instead of one for each file."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        import ctypes
+
         syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
         if syncfs is None:
             os.sync()

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ class Lock:
 
     def _create(self) -> bool:
         """Whether the lock is ours now. It appears with its content, so that a holder that dies at once can be told."""
-        token = uuid.uuid4().hex
+        token = os.urandom(16).hex()
         draft = self.path.with_name(f"{LOCK_FILE}.{token}")
         try:
             draft.write_text(json.dumps({"token": token, **_myself()}))
@@ -98,7 +97,7 @@ class Lock:
 
     def _discard(self, token: str) -> None:
         # Renamed first: of two that find the same dead lock, one gets it, and neither can remove the other's new one unseen.
-        aside = self.path.with_name(f"{OWN_PREFIX}.lock.{uuid.uuid4().hex}")
+        aside = self.path.with_name(f"{OWN_PREFIX}.lock.{os.urandom(16).hex()}")
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:
