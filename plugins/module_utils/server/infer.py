@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..core.errors import ServingError, UnavailableError
+from ..core.percentiles import percentile
 from .connect import connect
 from .control import CallOptions, Control
 from .endpoint import Endpoint
@@ -17,7 +18,7 @@ from .grpc import GrpcControl
 from .http import HttpControl
 from .inference import GrpcSession, HttpSession, Session, classes
 from .requests import choose_protocols, prepare
-from .runs import Call, Run, Runner, latency, over_budget, percentile, plan_calls
+from .runs import Call, Run, Runner, latency, over_budget, plan_calls
 from .tensors import plain
 
 BINARY_EXTENSION = "binary_tensor_data"

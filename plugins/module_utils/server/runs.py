@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 from ..core.errors import ServingError
+from ..core.percentiles import percentile
 from .errors import ConnectionFailedError, TlsError
 from .expectations import Mismatch, compare
 from .inference import Session, answers
@@ -125,12 +125,6 @@ def chains(calls: Sequence[Call], repeat: int) -> list[list[Call]]:
         # A stable sort: within a protocol the order of the requests stays.
         result.append(sorted(chain, key=lambda call: call.protocol, reverse=True) * repeat)
     return result
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """By nearest rank, rounded to microseconds where values are milliseconds; values must not be empty."""
-    ranked = sorted(values)
-    return round(ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)], 3)
 
 
 def summarize(latencies: Sequence[float]) -> dict[str, float | int | None]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..core.percentiles import percentile
 from .control import READY
 
 COMPARED = "compared"
@@ -119,9 +120,3 @@ def summarize(plan: Values, models: Iterable[Values], results: Iterable[Values])
 
 def _latencies(values: Sequence[float]) -> dict[str, float | int]:
     return {"requests": len(values), "p50": percentile(values, 50), "p99": percentile(values, 99)}
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed (nearest rank)."""
-    ranked = sorted(values)
-    return round(ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)], 3)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ServingError
+from ansible_collections.serving.triton.plugins.module_utils.core.percentiles import percentile
 from ansible_collections.serving.triton.plugins.module_utils.server.errors import ConnectionFailedError, UnknownModelError
 from ansible_collections.serving.triton.plugins.module_utils.server.expectations import Mismatch
 from ansible_collections.serving.triton.plugins.module_utils.server.requests import Prepared, Stateful
@@ -24,7 +25,6 @@ from ansible_collections.serving.triton.plugins.module_utils.server.runs import 
     chains,
     latency,
     over_budget,
-    percentile,
     plan_calls,
     summarize,
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.serving.triton.plugins.module_utils.core.percentiles import percentile
 from ansible_collections.serving.triton.plugins.module_utils.server.verification import (
     MAX_ELEMENTS,
     SEQUENCE,
-    percentile,
     plan_requests,
     summarize,
 )
