@@ -276,6 +276,17 @@ def test_an_alert_follows_a_server_that_is_down_and_the_next_run_is_idle(service
     assert_unchanged(again)
 
 
+def test_a_service_that_goes_leaves_the_others_monitored(service: Service) -> None:
+    def targets() -> list[str]:
+        return sorted(path.name for path in service.home.glob("serving-triton-*.json"))
+
+    assert_clean(service.apply(monitoring_service="other"))
+    assert targets() == ["serving-triton-other.json", "serving-triton-tested.json"]
+    assert_clean(service.apply(monitoring_service="other", monitoring_state="absent"))
+    assert targets() == ["serving-triton-tested.json"]
+    assert prometheus.ask(service.url, "status/flags")
+
+
 def test_absent_leaves_nothing(service: Service, grafana: Path) -> None:
     gone = {"monitoring_state": "absent", "monitoring_grafana_provisioning_dir": str(grafana)}
     check = service.apply("--check", **gone)
