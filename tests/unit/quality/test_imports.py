@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,14 @@ ON_TARGETS = [path for path in places.plugin_sources() if path.parent.name == "m
 
 
 def interpreter(version: str) -> str | None:
-    """A python of this version: on PATH, or one of pyenv's, whose names on PATH are shims that refuse to run."""
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-    return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}")
+    """A python of this version that runs: on PATH, or one of pyenv's, whose names on PATH are shims that may refuse to run."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = [shutil.which(f"python{version}"), *sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}")))]
+    return next((python for python in candidates if python and runs(python)), None)
+
+
+def runs(python: str) -> bool:
+    return subprocess.run([python, "-c", ""], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def run_import(python: str, folder: Path, names: list[str]) -> dict[str, str]:
