@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.serving.triton.plugins.module_utils.report import doctor
-from ansible_collections.serving.triton.plugins.plugin_utils.report import report_path, summary_enabled, write_report
+from ansible_collections.serving.triton.plugins.plugin_utils.report import now, report_path, show, write_report
 
 ARGUMENTS = {
     "directory": {"type": "path"},
@@ -33,12 +30,11 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         name = variables["inventory_hostname"]
         findings = [*self._server(arguments, variables), *self._repository(arguments, variables), *self._monitoring(arguments, variables)]
-        report = doctor.compose(name, findings, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        report = doctor.compose(name, findings, now())
         if not self._task.check_mode:
             report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.doctor.json"), report))
         text = doctor.render(report)
-        if not summary_enabled():
-            Display().display("\n" + "\n".join(text))
+        show(text)
         failed = report["verdict"] == doctor.FAIL
         result.update(changed=False, failed=failed, report=report, summary=text)
         if failed:

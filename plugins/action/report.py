@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timezone
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.serving.triton.plugins.module_utils.report import service
-from ansible_collections.serving.triton.plugins.plugin_utils.report import report_path, summary_enabled, write_report
+from ansible_collections.serving.triton.plugins.plugin_utils.report import now, report_path, show, write_report
 
 ARGUMENTS = {
     "directory": {"type": "path"},
@@ -37,15 +35,13 @@ class ActionModule(ActionBase):
         if not self._task.check_mode:
             report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.json"), report))
         text = service.render(report)
-        if not summary_enabled():
-            Display().display("\n" + "\n".join(text))
+        show(text)
         result.update(changed=False, report=report, summary=text)
         return result
 
     def _compose(self, name, variables):
         facts = {fact: self._templar.template(variables[fact]) for fact in FACTS if fact in variables}
-        finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return service.compose(name, facts, finished=finished, check_mode=self._task.check_mode)
+        return service.compose(name, facts, finished=now(), check_mode=self._task.check_mode)
 
     def _remove(self, directory, name):
         """Removes the service's report and the doctor's, and the folder with the last of them."""

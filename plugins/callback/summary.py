@@ -30,7 +30,8 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.serving.triton.plugins.module_utils.report import service
 
-SOURCES = ("serving.triton.report", "serving.triton.doctor")
+REPORT = "serving.triton.report"
+SOURCES = (REPORT, "serving.triton.doctor")
 SHOWN_CHANGES = 20
 
 
@@ -69,10 +70,12 @@ class CallbackModule(CallbackBase):
         if result._task.resolved_action in SOURCES and "summary" in result._result:
             host = result._host.get_name()
             self._texts[host] = result._result["summary"]
-            self._reports[host] = result._result.get("report", {})
+            if result._task.resolved_action == REPORT:
+                self._reports[host] = result._result["report"]
 
     def _show(self):
-        if len(self._texts) > self.get_option("detailed_services") and all(self._reports.values()):
+        # What a doctor found is told whole, for however many services.
+        if len(self._reports) > self.get_option("detailed_services"):
             self._print(service.render_brief([self._reports[host] for host in sorted(self._reports)]))
             return
         for host in sorted(self._texts):

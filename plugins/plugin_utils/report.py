@@ -6,18 +6,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.utils.display import Display
 
 CALLBACK = "serving.triton.summary"
 
 
-def summary_enabled() -> bool:
-    """Whether the callback will show the text at the end of the run, so that the action need not."""
-    return CALLBACK in constants.config.get_config_value("CALLBACKS_ENABLED")
+def show(lines: Sequence[str]) -> None:
+    """Shows a summary at once, unless the callback will show it at the end of the run."""
+    if CALLBACK not in constants.config.get_config_value("CALLBACKS_ENABLED"):
+        Display().display("\n" + "\n".join(lines))
+
+
+def now() -> str:
+    """The time that a report carries, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def report_path(directory: str | None, name: str) -> Path:

@@ -26,9 +26,7 @@ def read_record(path: str) -> dict[str, str]:
     """name → revision of what was loaded last. A missing or damaged record is empty: everything is loaded again."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return {}
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path, remedy="Run this as the user who deployed the server.") from error
