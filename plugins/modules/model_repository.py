@@ -24,9 +24,8 @@ notes:
     folder, and
     the repository should be a folder in a mounted file system, not the mount point. Where that cannot be, content waits as hidden
     plain files
-    in the repository, which Triton does not see, and a guarded hidden folder is there for the moment of each switch. A server that
-    starts in
-    just that moment with C(--exit-on-error) does not start.
+    in the repository, which Triton does not see, and a folder C(serving-triton-publishing) is there for the moment of each
+    switch. A server that starts in just that moment with C(--exit-on-error) does not start.
   - A new version together with a new C(config.pbtxt) is switched in one step as far as servers can tell. Several other files of a
     model that
     change at once (labels, O(force) of a version) are exchanged in one step on local file systems; on NFS and CephFS, which cannot

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
@@ -109,7 +109,12 @@ class MemoryStore:
         self.objects[key] = content
         self.stamps[key] = self.writes
 
-    def run(self, step: Step) -> None:
+    def run(self, groups: Sequence[Sequence[Step]]) -> None:
+        for group in groups:
+            for step in group:
+                self._run(step)
+
+    def _run(self, step: Step) -> None:
         if step.op == "put_text":
             self.put(step.target, step.text)
         elif step.op == "drop_file":

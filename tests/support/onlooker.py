@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ansible_collections.serving.triton.plugins.module_utils.repository.layout import CONFIG_FILE, OWN_PREFIX
+from ansible_collections.serving.triton.plugins.module_utils.repository.layout import CONFIG_FILE, WORK_FOLDER, is_own
 from ansible_collections.serving.triton.plugins.module_utils.stores import posix
 
 Tree = dict[str, dict[str, str]]
@@ -27,7 +27,7 @@ def versions(model: Path) -> Tree:
 
 def models(root: Path) -> dict[str, Tree]:
     folders = sorted(root.iterdir()) if root.is_dir() else []
-    return {each.name: versions(each) for each in folders if each.is_dir() and not each.name.startswith(OWN_PREFIX)}
+    return {each.name: versions(each) for each in folders if each.is_dir() and not is_own(each.name)}
 
 
 def config(root: Path, model: str) -> str | None:
@@ -48,10 +48,11 @@ class Onlooker:
 
     def look(self) -> None:
         self.looks += 1
-        inside = self.root / OWN_PREFIX
+        inside = self.root / WORK_FOLDER
         if inside.is_dir() and any(each.is_dir() for each in inside.iterdir()):
             self.workspace_seen = True
-            assert (inside / CONFIG_FILE).exists(), "a folder in the repository that is no model, and no guard"
+            first = [entry for folder in inside.iterdir() for entry in folder.iterdir()]
+            assert all(entry.is_dir() for entry in first), f"Triton would take the workspace for a model: {first}"
         for name, seen in models(self.root).items():
             for number, files in seen.items():
                 whole = [tree[name][number] for tree in (self.before, self.after) if number in tree.get(name, {})]

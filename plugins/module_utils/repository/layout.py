@@ -19,6 +19,9 @@ SAFE_NAME = re.compile(r"[0-9A-Za-z._-]+\Z")
 # The collection's own files beside the models begin so; no scan shows them.
 OWN_PREFIX = ".serving-triton"
 MANIFEST_FILE = f"{OWN_PREFIX}.json"
+# Where folders are put together in a repository, for want of a better place. Without a dot: in a folder "a.b" that has no config.pbtxt,
+# Triton sees a model of a backend "b" and tries to load it (AutoCompleteBackendFields in its model_config_utils.cc).
+WORK_FOLDER = "serving-triton-publishing"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class Repository:
     links: tuple[Link, ...] = ()
 
 
+def is_own(name: str) -> bool:
+    """Whether a name at the top of a repository is the collection's own rather than a model's."""
+    return name.startswith(OWN_PREFIX) or name == WORK_FOLDER
+
+
 def scan(root: str | Path, *, strict: bool = True) -> Repository:
     """Reads a repository's folder. Raises InputError when it, or something in it, is missing, no folder, or unreadable.
 
@@ -96,7 +104,7 @@ def scan(root: str | Path, *, strict: bool = True) -> Repository:
     models: dict[str, Model] = {}
     strays: list[File] = []
     for entry in _entries(path):
-        if entry.name.startswith(OWN_PREFIX) or not scanner.follow(entry, entry.name):
+        if is_own(entry.name) or not scanner.follow(entry, entry.name):
             continue
         if entry.is_dir():
             models[entry.name] = _scan_model(entry, scanner.for_model(entry))

@@ -4,7 +4,8 @@
 
 A version becomes visible whole. A new version that comes with a new config.pbtxt is the one case that two switches can tear apart: a
 poll between them would load the new version under the old configuration. So the old configuration is first pinned to the versions that
-it serves (`version_policy`), the version comes in unseen, and the new configuration is the switch.
+it serves (`version_policy`), the version comes in unseen, and the new configuration is the switch. Triton reads a model's configuration
+first and lists its versions a moment later: SETTLE_SECONDS after the pin, a poll that read the configuration before it has done so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from .layout import CONFIG_FILE
 from .publish import ModelChange, SourceFile
 
+SETTLE_SECONDS = 1.0
 _POLICY = "version_policy"
 # Comments, strings, brackets, names and numbers of protobuf's text format; anything else is one character.
 _TOKEN = re.compile(r"""\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[{}<>]|.""", re.DOTALL)
@@ -59,36 +61,41 @@ def is_compound(change: ModelChange) -> bool:
     return change.state == "changed" and switches > 1 and not only_config
 
 
-def steps(change: ModelChange, old_config: str | None) -> list[Step]:
-    """The switches in order. old_config: the text of the model's config.pbtxt in the repository, None where there is none."""
+def needs_pin(change: ModelChange) -> bool:
+    """Whether a poll could load a new version of this change under the old configuration."""
+    return change.state == "changed" and bool(change.added) and (CONFIG_FILE in change.files or CONFIG_FILE in change.removed_files)
+
+
+def pin(change: ModelChange, old_config: str | None) -> Step | None:
+    """What comes SETTLE_SECONDS before the steps of a change that needs it: the old configuration, pinned to the versions it serves.
+
+    old_config: the text of the model's config.pbtxt in the repository, None where there is none.
+    """
+    older = set(change.versions) - set(change.added) | set(change.removed_versions)
+    text = pin_versions(old_config or "", older) if older else None
+    return None if text is None else Step("put_text", f"{change.name}/{CONFIG_FILE}", text=text.encode())
+
+
+def steps(change: ModelChange) -> list[Step]:
+    """The switches of one change in order."""
     name = change.name
     if change.state == "removed":
         return [Step("drop_tree", name)]
     if change.state == "new":
         folders = tuple(f"{name}/{number}" for number, files in change.added.items() if not files)
         return [Step("put_tree", name, change.uploads(), folders)]
-    pinned = _pinned(change, old_config)
-    before = [Step("put_text", f"{name}/{CONFIG_FILE}", text=pinned.encode())] if pinned is not None else []
     # The newest version first: with the usual policy, it is the only one that a server takes.
     added = [_version("put_tree", name, number, change.added[number]) for number in sorted(change.added, reverse=True)]
     replaced = [_version("replace_tree", name, number, change.replaced[number]) for number in sorted(change.replaced, reverse=True)]
     files = [Step("put_file", f"{name}/{path}", {f"{name}/{path}": each}) for path, each in upload_order(change.files)]
     gone = [Step("drop_file", f"{name}/{path}") for path in change.removed_files]
     versions_gone = [Step("drop_tree", f"{name}/{number}") for number in change.removed_versions]
-    return [*before, *added, *replaced, *files, *gone, *versions_gone]
+    return [*added, *replaced, *files, *gone, *versions_gone]
 
 
 def _version(op: str, name: str, number: int, files: Mapping[str, SourceFile]) -> Step:
     target = f"{name}/{number}"
     return Step(op, target, {f"{target}/{path}": each for path, each in files.items()}, () if files else (target,))
-
-
-def _pinned(change: ModelChange, old_config: str | None) -> str | None:
-    """The old configuration, pinned; None where no switch can come between the version and its configuration."""
-    if not change.added or not (CONFIG_FILE in change.files or CONFIG_FILE in change.removed_files):
-        return None
-    older = set(change.versions) - set(change.added) | set(change.removed_versions)
-    return pin_versions(old_config or "", older) if older else None
 
 
 def pin_versions(config: str, present: Iterable[int]) -> str | None:

@@ -9,7 +9,7 @@ Keys are "model/path" with forward slashes, relative to the repository; all were
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,8 +62,8 @@ class Store(Protocol):
     def replace_model(self, change: ModelChange) -> bool:
         """Makes all of a change visible at once. False where the store cannot; nothing has changed then."""
 
-    def run(self, step: Step) -> None:
-        """One switch; the content of its files was staged."""
+    def run(self, groups: Sequence[Sequence[Step]]) -> None:
+        """Switches, one group a model: in order within a group; groups may go side by side. The content of their files was staged."""
 
     def set_attributes(self, keys: Iterable[str]) -> None:
         """Gives files (and their folders) the wanted owner, group and mode."""

@@ -8,13 +8,13 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..repository.digest import digest
-from ..repository.layout import MANIFEST_FILE, OWN_PREFIX, VERSION_NAME
+from ..repository.layout import MANIFEST_FILE, VERSION_NAME, is_own
 from ..repository.manifest import ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
@@ -81,7 +81,7 @@ class PosixStore:
         with explained(self.root):
             try:
                 with os.scandir(self.root) as entries:
-                    return frozenset(entry.name for entry in entries if not entry.name.startswith(OWN_PREFIX) and entry.is_dir())
+                    return frozenset(entry.name for entry in entries if not is_own(entry.name) and entry.is_dir())
             except FileNotFoundError:
                 return frozenset()
 
@@ -195,7 +195,12 @@ class PosixStore:
             if (folder / path).exists() and not self._staged[key].exists():
                 os.rename(folder / path, self._staged[key])
 
-    def run(self, step: Step) -> None:
+    def run(self, groups: Sequence[Sequence[Step]]) -> None:
+        for group in groups:
+            for step in group:
+                self._run(step)
+
+    def _run(self, step: Step) -> None:
         target = self.root / step.target
         with explained(target):
             if step.op == "put_file":

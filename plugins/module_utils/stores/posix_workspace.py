@@ -6,8 +6,11 @@ What Triton takes for a model: every folder in the repository, hidden ones too. 
 
 - Beside the repository, on the same file system, is the best place: no server looks there.
 - Where that cannot be (the repository is itself a mount point, or its parent may not be written), contents wait as plain files in the
-  repository. A folder exists there for the moment of a switch only, guarded by a config.pbtxt that Triton cannot read: it then logs
-  "Poll failed" and stays ready. Without the guard the server would report itself not ready until its next restart.
+  repository. A folder exists there for the moment of a switch only, and what is put together lies two levels down in it. Where a
+  model has no config.pbtxt, Triton looks for a backend in the file names of its first subfolder and in its own name after a dot. Here it
+  finds folders and a name without a dot, logs "Poll failed" and stays ready. Anything else it would try to load, and then report itself
+  not ready until its next restart. A config.pbtxt that it cannot read is no help: Triton looks for that file first and into the folders
+  later, and both may come in between.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..repository.layout import CONFIG_FILE, MANIFEST_FILE, OWN_PREFIX
+from ..repository.layout import MANIFEST_FILE, OWN_PREFIX, WORK_FOLDER, is_own
 from .posix_lock import LOCK_FILE
 
-_GUARD = "serving.triton is publishing: this folder is not a model\n"
+# Hides what is put together from Triton's look into a model's first subfolder.
+_SCREEN = "folders"
 
 
 class Workspace:
@@ -30,7 +34,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._beside = root.parent / f".{root.name}{OWN_PREFIX}"
-        self._inside = root / OWN_PREFIX
+        self._inside = root / WORK_FOLDER
         self.is_beside = True
         self._count = 0
         self._users = 0
@@ -46,7 +50,7 @@ class Workspace:
         except (FileNotFoundError, NotADirectoryError):
             return []
         kept = (MANIFEST_FILE, LOCK_FILE)
-        return [self.root / name for name in names if name.startswith(OWN_PREFIX) and name not in kept]
+        return [self.root / name for name in names if is_own(name) and name not in kept]
 
     def open(self) -> None:
         """Clears leftovers away and chooses the place. Call it with the lock held."""
@@ -76,13 +80,8 @@ class Workspace:
     def _remove(self, path: Path) -> None:
         if path.is_symlink() or not path.is_dir():
             path.unlink()
-            return
-        # The guard goes last: without it, what is left would look like a model.
-        for child in path.iterdir():
-            if child.name != CONFIG_FILE:
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
-        (path / CONFIG_FILE).unlink(missing_ok=True)
-        path.rmdir()
+        else:
+            shutil.rmtree(path)
 
     def slot(self) -> Path:
         """A path for a file that waits; nothing is there yet."""
@@ -99,14 +98,10 @@ class Workspace:
         if not self._users:
             if self._inside.exists():
                 self._remove(self._inside)
-            self._inside.mkdir()
-            # Whole at once: Triton reads an empty config.pbtxt as a valid one.
-            draft = self.slot()
-            draft.write_text(_GUARD)
-            os.rename(draft, self._inside / CONFIG_FILE)
+            (self._inside / _SCREEN).mkdir(parents=True)
         self._users += 1
         try:
-            yield self._inside / f"d{self._count}"
+            yield self._inside / _SCREEN / f"d{self._count}"
         finally:
             self._users -= 1
             if not self._users:

@@ -26,7 +26,7 @@ from ..repository.publish import (
     to_digest,
     to_list,
 )
-from ..repository.publish_steps import Step, is_compound, steps
+from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, steps
 from .base import Progress, Store
 
 
@@ -98,11 +98,11 @@ class Publisher:
     def _commit(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> None:
         if changes:
             self._write(self._pending(changes, created_root))
-        removals = [step for change in changes for step in self._switch(change)]
+        self._pin(changes)
+        removals = self._switch(changes)
         if removals and self._manners.removal_delay and any(change.state != "removed" for change in changes):
             self._manners.clock.sleep(self._manners.removal_delay)
-        for step in removals:
-            self._store.run(step)
+        self._store.run(removals)
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -111,17 +111,28 @@ class Publisher:
         pending = sorted({*old.pending, *(change.name for change in changes)})
         return dataclasses.replace(old, pending=tuple(pending), created_root=created_root)
 
-    def _switch(self, change: ModelChange) -> list[Step]:
-        """Makes what is new in one model visible. Returns the steps that take away what is old."""
-        ordered = steps(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}"))
-        removals = [step for step in ordered if step.op == "drop_tree"]
-        staying = dataclasses.replace(change, removed_versions=())
-        if not (is_compound(staying) and self._store.replace_model(staying)):
-            for step in ordered[: len(ordered) - len(removals)]:
-                self._store.run(step)
-        if change.set_attributes:
-            self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
-        return removals
+    def _pin(self, changes: list[ModelChange]) -> None:
+        """Holds models at the versions that they serve, where a new one comes with a new configuration."""
+        pins = [pin(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}")) for change in changes if needs_pin(change)]
+        if groups := [[step] for step in pins if step is not None]:
+            self._store.run(groups)
+            self._manners.clock.sleep(SETTLE_SECONDS)
+
+    def _switch(self, changes: list[ModelChange]) -> list[list[Step]]:
+        """Makes what is new visible. Returns the steps that take away what is old, model by model."""
+        puts: list[list[Step]] = []
+        removals: list[list[Step]] = []
+        for change in changes:
+            ordered = steps(change)
+            removals.append([step for step in ordered if step.op == "drop_tree"])
+            staying = dataclasses.replace(change, removed_versions=())
+            if not (is_compound(staying) and self._store.replace_model(staying)):
+                puts.append([step for step in ordered if step.op != "drop_tree"])
+        self._store.run([group for group in puts if group])
+        for change in changes:
+            if change.set_attributes:
+                self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
+        return [group for group in removals if group]
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""

@@ -10,17 +10,18 @@ import hashlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fakes import FakeClock
 from support.memory_store import KEEP, DiedError, MemoryStore
 from support.publish_sources import CONTENTS, Source, options, sources
 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Observed, Options
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
 PLAIN = Options(force=True)
 
 
 def publish(store: MemoryStore, source: Source | None, chosen: Options = PLAIN) -> list[str]:
-    publisher = Publisher(store, source, chosen)
+    publisher = Publisher(store, source, chosen, Manners(clock=FakeClock()))
     plan = publisher.plan(publisher.observe())
     if plan:
         publisher.apply(plan)
@@ -100,7 +101,7 @@ def test_absent_takes_away_all_that_is_ours_also_after_a_death(before: Source, s
 def test_a_plan_is_a_function_of_what_is_seen(before: Source, source: Source, chosen: Options) -> None:
     store = MemoryStore(CONTENTS)
     publish(store, before)
-    publisher = Publisher(store, source, chosen)
+    publisher = Publisher(store, source, chosen, Manners(clock=FakeClock()))
     seen: Observed = publisher.observe()
     writes = store.writes
     first, second = publisher.plan(seen), publisher.plan(seen)

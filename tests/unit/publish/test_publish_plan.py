@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from support.fakes import FakeClock
 from support.memory_store import MemoryStore
 from support.publish_sources import CONTENTS, file_of
 
@@ -15,7 +16,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
 Files = dict[str, str]
 
@@ -35,7 +36,7 @@ def store() -> MemoryStore:
 
 
 def run(store: MemoryStore, source: dict[str, ModelTree[SourceFile]] | None, **chosen: Any) -> dict[str, Any]:
-    publisher = Publisher(store, source, Options(**chosen))
+    publisher = Publisher(store, source, Options(**chosen), Manners(clock=FakeClock()))
     seen = publisher.observe()
     plan = publisher.plan(seen)
     if plan:

@@ -12,36 +12,48 @@ from support.publish_sources import file_of
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import ModelChange
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import is_compound, pin_versions, steps, upload_order
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import (
+    is_compound,
+    needs_pin,
+    pin,
+    pin_versions,
+    steps,
+    upload_order,
+)
 
 FILE = file_of("a")
 
 
-def shape(change: ModelChange, old_config: str | None = "") -> list[tuple[str, str]]:
-    return [(step.op, step.target) for step in steps(change, old_config)]
+def shape(change: ModelChange) -> list[tuple[str, str]]:
+    return [(step.op, step.target) for step in steps(change)]
 
 
 def test_a_new_model_is_one_switch() -> None:
     change = ModelChange("m", "new", added={1: {"model.py": FILE}, 2: {}}, files={"config.pbtxt": FILE}, versions=(1, 2))
-    (step,) = steps(change, None)
+    (step,) = steps(change)
     assert (step.op, step.target, step.folders) == ("put_tree", "m", ("m/2",))
     assert set(step.files or ()) == {"m/1/model.py", "m/config.pbtxt"}
 
 
 def test_a_new_version_alone_needs_no_pin() -> None:
-    assert shape(ModelChange("m", "changed", added={2: {}}, versions=(1, 2))) == [("put_tree", "m/2")]
+    change = ModelChange("m", "changed", added={2: {}}, versions=(1, 2))
+    assert shape(change) == [("put_tree", "m/2")]
+    assert not needs_pin(change)
 
 
 def test_a_new_version_with_its_configuration_comes_in_under_a_pin() -> None:
     change = ModelChange("m", "changed", added={2: {}, 3: {}}, files={"config.pbtxt": FILE}, removed_versions=(1,), versions=(2, 3))
     assert shape(change) == [
-        ("put_text", "m/config.pbtxt"),
         ("put_tree", "m/3"),
         ("put_tree", "m/2"),
         ("put_file", "m/config.pbtxt"),
         ("drop_tree", "m/1"),
     ]
-    assert b"specific { versions: [ 1 ] }" in steps(change, "")[0].text
+    assert needs_pin(change)
+    step = pin(change, "")
+    assert step
+    assert (step.op, step.target) == ("put_text", "m/config.pbtxt")
+    assert b"specific { versions: [ 1 ] }" in step.text
     assert not is_compound(change)
 
 

@@ -16,12 +16,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from support.fakes import FakeClock
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError, ServingError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import read_source
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores import posix, posix_files
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.posix_lock import STALE_SECONDS
@@ -46,7 +48,9 @@ class Place:
 
     def publisher(self, store: StoreOptions | None = None, manners: Manners | None = None, **chosen: Any) -> Publisher:
         desired = None if chosen.pop("absent", False) else read_source(str(self.source), (), DigestCache())
-        return Publisher(open_store(str(self.root), store or StoreOptions()), desired, Options(**chosen), manners)
+        return Publisher(
+            open_store(str(self.root), store or StoreOptions()), desired, Options(**chosen), manners or Manners(clock=FakeClock())
+        )
 
     def publish(self, store: StoreOptions | None = None, manners: Manners | None = None, **chosen: Any) -> list[str]:
         publisher = self.publisher(store, manners, **chosen)
@@ -173,8 +177,8 @@ def test_leftovers_are_found_and_removed(place: Place) -> None:
     place.publish()
     (place.home / WORKSPACE / "d1").mkdir(parents=True)
     (place.root / ".serving-triton.7").touch()
-    (place.root / ".serving-triton").mkdir()
-    assert place.publish() == [f"clean up what a broken publish left (.serving-triton, .serving-triton.7, {WORKSPACE})"]
+    (place.root / "serving-triton-publishing").mkdir()
+    assert place.publish() == [f"clean up what a broken publish left (.serving-triton.7, serving-triton-publishing, {WORKSPACE})"]
     assert sorted(path.name for path in place.root.iterdir()) == [".serving-triton.json", "digits"]
     assert place.publish() == []
 
@@ -303,3 +307,21 @@ def test_removals_wait_when_asked_to(place: Place) -> None:
     place.publish(manners=Manners(removal_delay=30, clock=Watching()), keep_versions=1)
     assert naps == [(30, True)]
     assert not (place.root / "digits/1").exists()
+
+
+def test_a_poll_that_read_the_old_configuration_has_time_to_list_the_versions(place: Place) -> None:
+    naps: list[tuple[float, str, bool]] = []
+
+    class Watching(Clock):
+        def sleep(self, seconds: float) -> None:
+            naps.append((seconds, (place.root / "digits/config.pbtxt").read_text().strip(), (place.root / "digits/2").exists()))
+
+    place.publish()
+    place.write("digits/2/model.py", "two")
+    place.write("digits/config.pbtxt", "max_batch_size: 2")
+    place.publish(manners=Manners(clock=Watching()))
+    assert naps == [(SETTLE_SECONDS, "version_policy { specific { versions: [ 1 ] } }", False)]
+    assert (place.root / "digits/config.pbtxt").read_text() == "max_batch_size: 2"
+    place.write("digits/3/model.py", "three")
+    place.publish(manners=Manners(clock=Watching()))
+    assert len(naps) == 1

@@ -15,6 +15,7 @@ from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fakes import FakeClock
 from support.onlooker import Onlooker, content, models
 from support.publish_sources import CONTENTS, Source, options, sources
 
@@ -25,7 +26,7 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.publish_
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.posix import PosixStore
 from ansible_collections.serving.triton.plugins.module_utils.stores.posix_workspace import Workspace
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
 PLAIN = Options(force=True)
 
@@ -42,7 +43,9 @@ def write(folder: Path, source: Source) -> Path:
 
 
 def publish(root: Path, source: Path, chosen: Options = PLAIN) -> list[str]:
-    publisher = Publisher(PosixStore(str(root), StoreOptions()), read_source(str(source), (), DigestCache()), chosen)
+    publisher = Publisher(
+        PosixStore(str(root), StoreOptions()), read_source(str(source), (), DigestCache()), chosen, Manners(clock=FakeClock())
+    )
     plan = publisher.plan(publisher.observe())
     if plan:
         publisher.apply(plan)
