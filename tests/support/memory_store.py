@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress, Transfer
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Entry, ModelChange, SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import Step, upload_order
-from ansible_collections.serving.triton.plugins.module_utils.stores.base import Progress
 
 # What stands for an empty version folder.
 KEEP = ".keep"
@@ -90,7 +90,7 @@ class MemoryStore:
         yield False
 
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
-        progress(0, sum(each.size for each in uploads.values()))
+        progress(Transfer(0, len(uploads), 0, sum(each.size for each in uploads.values())))
 
     def replace_model(self, change: ModelChange) -> bool:
         if not self.replaces:

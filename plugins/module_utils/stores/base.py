@@ -9,17 +9,15 @@ Keys are "model/path" with forward slashes, relative to the repository; all were
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from ..core.progress import Progress
 from ..repository.manifest import ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
-
-# Bytes done so far, bytes in all.
-Progress = Callable[[int, int], None]
 
 
 class Store(Protocol):
@@ -79,7 +77,9 @@ class Store(Protocol):
 class StoreOptions:
     """owner, group: name or number, None for the publisher's own. file_mode, directory_mode: permission bits, None for the defaults.
 
-    concurrency: transfers at once.
+    concurrency: transfers at once. providers: scheme's family (s3, oss, gcs, azure) → its options, as `options.store_spec` has them.
+    timeout: seconds for a connection and for each answer. attempts: calls in all before a failure that may pass is final.
+    validate_certs, ca_path: how TLS certificates are checked. list_all: whether every object is listed, or only the models' names.
     """
 
     owner: str | None = None
@@ -87,3 +87,9 @@ class StoreOptions:
     file_mode: int | None = None
     directory_mode: int | None = None
     concurrency: int = 4
+    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    timeout: float = 60.0
+    attempts: int = 6
+    validate_certs: bool = True
+    ca_path: str | None = None
+    list_all: bool = True

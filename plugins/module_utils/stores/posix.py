@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.progress import Meter, Progress
 from ..repository.digest import digest
 from ..repository.layout import MANIFEST_FILE, VERSION_NAME, is_own
 from ..repository.manifest import ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
-from .base import Progress, StoreOptions
+from .base import StoreOptions
 from .posix_files import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -154,7 +155,8 @@ class PosixStore:
 
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         total = sum(each.size for each in uploads.values())
-        ticker = _Ticker(total, progress, self._lock)
+        meter = Meter(len(uploads), total, progress)
+        tick = _Heartbeat(meter, self._lock).tick
         with explained(self.root):
             check_space(self.root, total, len(uploads))
             self._staged = {key: self._workspace.slot() for key in uploads}
@@ -163,7 +165,7 @@ class PosixStore:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(self._concurrency) as pool:
-                jobs = [pool.submit(copy_checked, each, self._staged[key], self._attributes, ticker.add) for key, each in uploads.items()]
+                jobs = [pool.submit(copy_checked, each, self._staged[key], self._attributes, tick) for key, each in uploads.items()]
                 try:
                     for job in jobs:
                         job.result()
@@ -295,19 +297,17 @@ class PosixStore:
             self.root.rmdir()
 
 
-class _Ticker:
-    """Counts bytes from several threads, reports them, and keeps the lock fresh."""
+class _Heartbeat:
+    """Counts what was copied, and keeps the lock fresh."""
 
-    def __init__(self, total: int, progress: Progress, lock: Lock) -> None:
-        self._total, self._progress, self._lock = total, progress, lock
-        self._done = 0
+    def __init__(self, meter: Meter, lock: Lock) -> None:
+        self._meter, self._lock = meter, lock
         self._mutex = threading.Lock()
         self._refreshed = time.monotonic()
 
-    def add(self, count: int) -> None:
+    def tick(self, files: int, size: int) -> None:
+        self._meter.moved(files, size)
         with self._mutex:
-            self._done += count
-            self._progress(self._done, self._total)
             if time.monotonic() - self._refreshed > REFRESH_SECONDS:
                 self._refreshed = time.monotonic()
                 self._lock.refresh()

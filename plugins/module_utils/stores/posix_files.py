@@ -98,7 +98,7 @@ def explain(error: OSError, where: str) -> ServingError:
     return UnavailableError(what, where=where, remedy=remedy, errno=errno.errorcode.get(error.errno or 0, ""))
 
 
-def copy_checked(source: SourceFile, target: Path, attributes: Attributes, tick: Callable[[int], None]) -> None:
+def copy_checked(source: SourceFile, target: Path, attributes: Attributes, tick: Callable[[int, int], None]) -> None:
     """Copies one file in bounded memory. Raises InputError when its content is not the planned one any more."""
     hasher = hashlib.sha256()
     block = memoryview(bytearray(min(BLOCK_SIZE, source.size + 1)))
@@ -106,11 +106,12 @@ def copy_checked(source: SourceFile, target: Path, attributes: Attributes, tick:
         while count := reader.readinto(block):
             hasher.update(block[:count])
             _write(writer.fileno(), block[:count])
-            tick(count)
+            tick(0, count)
         attributes.give(writer.fileno())
     if hasher.hexdigest() != source.sha256:
         remedy = "Run this again when nobody writes the source."
         raise InputError("the file changed while it was published", where=source.path, remedy=remedy)
+    tick(1, 0)
 
 
 def _open_source(path: str) -> io.FileIO:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..core.errors import ConflictError
 from ..core.plan import Plan
+from ..core.progress import Progress
 from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE, MANIFEST_FILE
 from ..repository.manifest import FileRecord, Manifest, ModelTree, dump, parse
@@ -27,7 +28,7 @@ from ..repository.publish import (
     to_list,
 )
 from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, steps
-from .base import Progress, Store
+from .base import Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Manners:
     publisher: str = ""
     removal_delay: float = 0
     check: Callable[[Sequence[str]], None] = lambda _models: None
-    progress: Progress = lambda _done, _total: None
+    progress: Progress = lambda _state: None
     clock: Clock = dataclasses.field(default_factory=Clock)
 
 

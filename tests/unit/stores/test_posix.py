@@ -19,6 +19,7 @@ import pytest
 from support.fakes import FakeClock
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError, ServingError
+from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
@@ -253,11 +254,11 @@ def test_a_folder_that_appears_meanwhile_is_not_overwritten(place: Place) -> Non
 
 def test_large_files_are_copied_in_bounded_memory(place: Place) -> None:
     (place.source / "digits/1/weights").write_bytes(os.urandom(5_000_001))
-    seen: list[tuple[int, int]] = []
-    place.publish(manners=Manners(progress=lambda done, total: seen.append((done, total))))
+    seen: list[Transfer] = []
+    place.publish(manners=Manners(progress=seen.append))
     assert (place.root / "digits/1/weights").read_bytes() == (place.source / "digits/1/weights").read_bytes()
-    assert seen[-1] == (5_000_004, 5_000_004)
-    assert max(later[0] - earlier[0] for earlier, later in zip(seen, seen[1:])) <= posix_files.BLOCK_SIZE
+    assert seen[-1] == Transfer(3, 3, 5_000_004, 5_000_004)
+    assert max(later.bytes - earlier.bytes for earlier, later in zip(seen, seen[1:])) <= posix_files.BLOCK_SIZE
 
 
 def test_a_folder_that_we_made_goes_with_the_last_model(place: Place) -> None:
