@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress, Transfer
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
-from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest, ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Entry, ModelChange, SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import Step, upload_order
 
@@ -26,6 +26,7 @@ class MemoryStore:
     """objects: key → content. fuse: writes left before it dies; None for ever. replaces: whether it can replace whole models at once."""
 
     url = "memory://"
+    appears_whole = True
 
     def __init__(self, contents: Mapping[str, bytes], *, replaces: bool = False) -> None:
         # Digest → content: source files here have no place on a disk.
@@ -56,7 +57,7 @@ class MemoryStore:
     def read_manifest(self) -> bytes | None:
         return self.objects.get(MANIFEST_FILE)
 
-    def names(self) -> frozenset[str]:
+    def names(self, recorded: Manifest) -> frozenset[str]:
         return frozenset(key.split("/", 1)[0] for key in self.objects if "/" in key)
 
     def tree(self, model: str) -> ModelTree[Entry]:

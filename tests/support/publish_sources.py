@@ -46,3 +46,20 @@ def sources() -> st.SearchStrategy[Source]:
 def options() -> st.SearchStrategy[Options]:
     verify = st.sampled_from(["manifest", "list", "digest"])
     return st.builds(Options, keep_versions=st.integers(0, 2), prune=st.booleans(), force=st.just(True), verify=verify)
+
+
+def wanted(source: Source, before: Source, chosen: Options) -> dict[str, str]:
+    """What the repository must hold after `source` was published over `before`, said in another way than the plan does."""
+    result: dict[str, str] = {}
+    for name in {*source} | (set() if chosen.prune else {*before}):
+        new, old = source.get(name), before.get(name)
+        versions = {**(old.versions if old and not (chosen.prune and new) else {}), **(new.versions if new else {})}
+        kept = sorted(versions)[-chosen.keep_versions :] if new else versions
+        root = new.files if new else old.files if old else {}
+        result.update({f"{name}/{path}": each.sha256 for path, each in root.items()})
+        for number in set(versions) & set(kept):
+            group = versions[number]
+            result.update({f"{name}/{number}/{path}": each.sha256 for path, each in group.items()})
+            if not group:
+                result[f"{name}/{number}"] = ""
+    return result

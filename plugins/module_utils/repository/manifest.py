@@ -50,10 +50,24 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Withdrawn:
+    """What a release went back from. versions: number → digest of its files; none where only other files changed, whose digest is `files`.
+
+    why: for people. again: it may be published once more.
+    """
+
+    versions: Mapping[int, str] = field(default_factory=dict)
+    files: str = ""
+    why: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True)
 class Manifest:
     """models: name → what we published of it. pending: models that a publish was about to change when it wrote this.
 
     created_root: the repository's folder was made by us, so it goes with the last model. publisher, time: for people; never compared.
+    withdrawn: model → what is not to be published again.
     """
 
     models: Mapping[str, ModelTree[FileRecord]] = field(default_factory=dict)
@@ -61,6 +75,7 @@ class Manifest:
     created_root: bool = False
     publisher: str = field(default="", compare=False)
     time: str = field(default="", compare=False)
+    withdrawn: Mapping[str, tuple[Withdrawn, ...]] = field(default_factory=dict)
 
 
 def is_safe_path(path: str) -> bool:
@@ -83,6 +98,8 @@ def dump(manifest: Manifest) -> bytes:
         "pending": sorted(manifest.pending),
         "models": {name: _dump_model(tree) for name, tree in sorted(manifest.models.items())},
     }
+    if manifest.withdrawn:
+        document["withdrawn"] = {name: [_dump_withdrawn(each) for each in marks] for name, marks in sorted(manifest.withdrawn.items())}
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
@@ -123,10 +140,21 @@ def _dump_files(files: Mapping[str, FileRecord]) -> dict[str, Any]:
     return {path: {"size": each.size, "sha256": each.sha256, "stamp": each.stamp} for path, each in sorted(files.items())}
 
 
+def _dump_withdrawn(mark: Withdrawn) -> dict[str, Any]:
+    versions = {str(number): digest for number, digest in sorted(mark.versions.items())}
+    return {"versions": versions, "files": mark.files, "why": mark.why, "again": mark.again}
+
+
+def _parse_withdrawn(document: dict[str, Any]) -> Withdrawn:
+    versions = {int(number): str(digest) for number, digest in document["versions"].items()}
+    return Withdrawn(versions, str(document["files"]), str(document["why"]), bool(document["again"]))
+
+
 def _parse(document: dict[str, Any]) -> Manifest:
     models = {_name(name): _parse_model(model) for name, model in document["models"].items()}
     pending = tuple(_name(name) for name in document["pending"])
-    return Manifest(models, pending, bool(document["created_root"]), str(document["publisher"]), str(document["time"]))
+    withdrawn = {_name(name): tuple(map(_parse_withdrawn, marks)) for name, marks in document.get("withdrawn", {}).items()}
+    return Manifest(models, pending, bool(document["created_root"]), str(document["publisher"]), str(document["time"]), withdrawn)
 
 
 def _parse_model(document: dict[str, Any]) -> ModelTree[FileRecord]:

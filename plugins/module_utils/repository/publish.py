@@ -14,8 +14,9 @@ from typing import Any
 
 from ..core.errors import ConflictError, InputError
 from ..core.plan import Action, Plan
-from .layout import MANIFEST_FILE
+from .layout import CONFIG_FILE, MANIFEST_FILE
 from .manifest import FileRecord, Manifest, ModelTree
+from .withdrawn import Selection, select
 
 # Conflicts named in one message; the details carry all of them.
 SHOWN = 10
@@ -41,7 +42,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Options:
-    """models: which models (all where empty). version: that one alone. keep_versions: the newest so many (0: all)."""
+    """models: which models (all where empty). version: that one alone. keep_versions: the newest so many (0: all).
+
+    allow_empty: prune may take away the last model. served: model → the versions that its new configuration names; they are never pruned.
+    """
 
     models: tuple[str, ...] = ()
     version: int | None = None
@@ -50,6 +54,8 @@ class Options:
     force: bool = False
     adopt: bool = False
     verify: str = "list"
+    allow_empty: bool = False
+    served: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class ModelChange:
     """What happens to one model. added, replaced: version → files to put; files: to put outside of versions; the rest: to take away.
 
     state: new, changed, unchanged or removed. versions: those that we have published there afterwards.
+    held: why it is left as it is, though the source may hold something else.
     """
 
     name: str
@@ -108,6 +115,7 @@ class ModelChange:
     removed_versions: tuple[int, ...] = ()
     set_attributes: bool = False
     versions: tuple[int, ...] = ()
+    held: str = ""
 
     def uploads(self) -> dict[str, SourceFile]:
         """What is transferred: "model/path" → file."""
@@ -185,7 +193,8 @@ def to_digest(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, 
 
 def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, options: Options) -> Publication:
     """Takes the repository to hold `desired`. Raises ConflictError, naming everything that stands against it."""
-    planners = [_ModelPlan(name, desired[name], observed, options) for name in sorted(desired)]
+    chosen = select(desired, observed.committed.withdrawn, force=options.force)
+    planners = [_ModelPlan(name, chosen.trees[name], observed, options) for name in sorted(chosen.trees)]
     conflicts = [conflict for planner in planners for conflict in planner.conflicts]
     if conflicts:
         raise _conflict(conflicts)
@@ -193,10 +202,21 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
     gone = _pruned(desired, observed, options)
     for name in gone:
         models.pop(name, None)
+    if gone and not models and not options.allow_empty:
+        remedy = "Look whether the source is the right one; set allow_empty if that is what you want."
+        raise InputError(f"prune would take away every model: {', '.join(gone)}", where="prune", remedy=remedy)
     changes = [planner.change for planner in planners] + [_removal(name) for name in gone if name in observed.names]
-    notes = tuple(note for planner in planners for note in planner.notes)
-    left = Manifest(models, (), observed.committed.created_root)
-    return _publication(changes, left, observed, notes)
+    notes = chosen.notes + tuple(note for planner in planners for note in planner.notes)
+    # What is held is not touched, so what was begun there stays begun.
+    pending = tuple(name for name in observed.committed.pending if name in chosen.held)
+    left = Manifest(models, pending, observed.committed.created_root, withdrawn=chosen.left)
+    return _publication(changes + _held(chosen, observed), left, observed, notes)
+
+
+def _held(chosen: Selection[SourceFile], observed: Observed) -> list[ModelChange]:
+    records = observed.committed.models
+    versions = {name: tuple(sorted(records[name].versions)) if name in records else () for name in chosen.held}
+    return [ModelChange(name, "unchanged", versions=versions[name], held=why) for name, why in chosen.held.items()]
 
 
 def plan_absent(observed: Observed, options: Options) -> Publication:
@@ -205,14 +225,15 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     if options.version is not None:
         changes = [_without_version(name, options.version, observed, options) for name in options.models]
         models = {**committed.models, **{each.name: _left(each, committed) for each in changes if each.name in committed.models}}
-        return _publication(changes, Manifest(models, (), committed.created_root), observed)
+        return _publication(changes, Manifest(models, (), committed.created_root, withdrawn=committed.withdrawn), observed)
     names = options.models or tuple(sorted({*committed.models, *committed.pending}))
     conflicts = [text for name in names for text in _foreign(name, observed, options)]
     if conflicts:
         raise _conflict(conflicts)
     changes = [_removal(name) for name in names if name in observed.names]
     models = {name: tree for name, tree in committed.models.items() if name not in names}
-    left = Manifest(models, (), committed.created_root) if options.models and observed.manifest else None
+    withdrawn = {name: marks for name, marks in committed.withdrawn.items() if name not in names}
+    left = Manifest(models, (), committed.created_root, withdrawn=withdrawn) if options.models and observed.manifest else None
     return _publication(changes, left, observed)
 
 
@@ -237,7 +258,9 @@ class _ModelPlan:
         wanted, dropped = self._select()
         kinds = {number: self._version(number) for number in wanted}
         files = {path: each for path, each in self.want.files.items() if self.actual.files.get(path) != each.sha256}
-        gone = tuple(sorted(path for path in self.old.files if path not in self.want.files and path in self.actual.files))
+        # A publish that was killed may have left the pin of a model that has no configuration.
+        ours = {*self.old.files, CONFIG_FILE} if self.uncommitted else set(self.old.files)
+        gone = tuple(sorted(path for path in ours if path not in self.want.files and path in self.actual.files))
         self._note_damage(wanted, dropped)
         change = ModelChange(
             self.name,
@@ -259,7 +282,7 @@ class _ModelPlan:
         source = {number for number in self.want.versions if options.version in (None, number)}
         # What is pruned anyway must not push out what is to stay.
         candidates = source if options.prune and options.version is None else source | published
-        keep = set(sorted(candidates)[-options.keep_versions :])
+        keep = set(sorted(candidates)[-options.keep_versions :]) | options.served.get(self.name, frozenset())
         return sorted(source & keep), sorted(published - keep)
 
     def _version(self, number: int) -> str:
@@ -418,6 +441,7 @@ def report(publication: Publication) -> dict[str, Any]:
         ],
         "changed_models": sorted(each.name for each in changes if each.must_load and each.state != "removed"),
         "removed_models": sorted(each.name for each in changes if each.state == "removed"),
+        "held_models": {each.name: each.held for each in publication.models if each.held},
         "revisions": {name: revision(tree) for name, tree in sorted(manifest.models.items())},
         "bytes": sum(each.bytes for each in changes),
         "notes": list(publication.notes),

@@ -44,10 +44,11 @@ class Step:
 
 def upload_order(files: Mapping[str, SourceFile]) -> list[tuple[str, SourceFile]]:
     """The files of one tree for stores that cannot make them appear at once: what makes Triton look comes last."""
-    return sorted(files.items(), key=lambda item: (_rank(item[0]), item[0]))
+    return sorted(files.items(), key=lambda item: (rank(item[0]), item[0]))
 
 
-def _rank(path: str) -> int:
+def rank(path: str) -> int:
+    """How late a file comes: 2 for config.pbtxt, 1 for a model file, 0 for all others."""
     name = path.rsplit("/", 1)[-1]
     if name == CONFIG_FILE:
         return 2
@@ -61,19 +62,40 @@ def is_compound(change: ModelChange) -> bool:
     return change.state == "changed" and switches > 1 and not only_config
 
 
-def needs_pin(change: ModelChange) -> bool:
-    """Whether a poll could load a new version of this change under the old configuration."""
-    return change.state == "changed" and bool(change.added) and (CONFIG_FILE in change.files or CONFIG_FILE in change.removed_files)
+def needs_pin(change: ModelChange, *, whole: bool = True) -> bool:
+    """Whether a poll could load a new version of this change under the old configuration, or half of it.
+
+    whole: the store's versions appear by one switch.
+    """
+    if change.state != "changed" or not change.changed_versions:
+        return False
+    return not whole or (bool(change.added) and _changes_config(change))
 
 
-def pin(change: ModelChange, old_config: str | None) -> Step | None:
+def _changes_config(change: ModelChange) -> bool:
+    return CONFIG_FILE in change.files or CONFIG_FILE in change.removed_files
+
+
+def pin(change: ModelChange, old_config: str | None, *, whole: bool = True) -> Step | None:
     """What comes SETTLE_SECONDS before the steps of a change that needs it: the old configuration, pinned to the versions it serves.
 
     old_config: the text of the model's config.pbtxt in the repository, None where there is none.
     """
-    older = set(change.versions) - set(change.added) | set(change.removed_versions)
+    coming = change.added if whole else change.changed_versions
+    older = set(change.versions) - set(coming) | set(change.removed_versions)
     text = pin_versions(old_config or "", older) if older else None
-    return None if text is None else Step("put_text", f"{change.name}/{CONFIG_FILE}", text=text.encode())
+    return None if text is None else _put_config(change, text)
+
+
+def unpin(change: ModelChange, old_config: str | None) -> list[Step]:
+    """What ends the steps of a pinned change that brings no configuration of its own: the old one comes back."""
+    if _changes_config(change):
+        return []
+    return [Step("drop_file", f"{change.name}/{CONFIG_FILE}") if old_config is None else _put_config(change, old_config)]
+
+
+def _put_config(change: ModelChange, text: str) -> Step:
+    return Step("put_text", f"{change.name}/{CONFIG_FILE}", text=text.encode(errors="surrogateescape"))
 
 
 def steps(change: ModelChange) -> list[Step]:
@@ -111,6 +133,24 @@ def pin_versions(config: str, present: Iterable[int]) -> str | None:
     return f"{rest.rstrip()}\n{_POLICY} {{ specific {{ versions: [ {served} ] }} }}\n" if served else None
 
 
+def served_versions(config: str, present: Iterable[int]) -> tuple[int, ...] | None:
+    """Which of the versions that are present a server loads by this configuration; None where its text cannot be read."""
+    split = _cut_policy(config)
+    return None if split is None else tuple(_served(split[1], sorted(present)))
+
+
+def named_versions(config: str) -> frozenset[int]:
+    """The versions that a configuration's version_policy names."""
+    split = _cut_policy(config)
+    if split is None or not re.search(r"\bspecific\b", policy := _uncommented(split[1])):
+        return frozenset()
+    return frozenset(int(number) for number in re.findall(r"\b[0-9]+\b", policy))
+
+
+def _uncommented(policy: str) -> str:
+    return re.sub(r"#[^\n]*", "", policy)
+
+
 def _cut_policy(config: str) -> tuple[str, str] | None:
     """The text without its top-level version_policy, and that policy's text."""
     depth, start, kept, policy, position = 0, -1, "", "", 0
@@ -131,7 +171,7 @@ def _cut_policy(config: str) -> tuple[str, str] | None:
 
 
 def _served(policy: str, present: list[int]) -> list[int]:
-    text = re.sub(r"#[^\n]*", "", policy)
+    text = _uncommented(policy)
     if re.search(r"\bspecific\b", text):
         named = {int(number) for number in re.findall(r"\b[0-9]+\b", text)}
         return [number for number in present if number in named]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..core.progress import Progress
-from ..repository.manifest import ModelTree
+from ..repository.manifest import Manifest, ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
 
@@ -30,8 +30,12 @@ class Store(Protocol):
     def read_manifest(self) -> bytes | None:
         """The manifest's bytes, None where there is none (or no repository)."""
 
-    def names(self) -> frozenset[str]:
-        """The model folders, ours and others'; without our own workspace."""
+    @property
+    def appears_whole(self) -> bool:
+        """Whether a version appears by one switch. Where it does not, the publisher hides what is half there from servers."""
+
+    def names(self, recorded: Manifest) -> frozenset[str]:
+        """The model folders, ours and others'; without our own workspace. recorded: what the store should hold."""
 
     def tree(self, model: str) -> ModelTree[Entry]:
         """Every file of a model with size and stamp. What servers leave there (`__pycache__`, .nfs files) is not listed."""

@@ -16,10 +16,11 @@ from ..core.errors import InputError
 from ..core.progress import Meter, Progress
 from ..repository.digest import digest
 from ..repository.layout import MANIFEST_FILE, VERSION_NAME, is_own
-from ..repository.manifest import ModelTree
+from ..repository.manifest import Manifest, ModelTree
 from ..repository.publish import Entry, ModelChange, SourceFile
 from ..repository.publish_steps import Step
 from .base import StoreOptions
+from .holder import REFRESH_SECONDS
 from .posix_files import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -36,7 +37,7 @@ from .posix_files import (
     user_id,
     write_new,
 )
-from .posix_lock import REFRESH_SECONDS, Lock
+from .posix_lock import Lock
 from .posix_workspace import Workspace
 
 # Python and NFS leave these beside a model's files.
@@ -45,6 +46,8 @@ _LEFT_BY_SERVERS = ("__pycache__", ".nfs")
 
 class PosixStore:
     """See `base.Store`. path: absolute; it need not exist yet."""
+
+    appears_whole = True
 
     def __init__(self, path: str, options: StoreOptions) -> None:
         expanded = os.path.expanduser(path)
@@ -78,7 +81,7 @@ class PosixStore:
             except FileNotFoundError:
                 return None
 
-    def names(self) -> frozenset[str]:
+    def names(self, recorded: Manifest) -> frozenset[str]:  # noqa: ARG002 - the protocol's
         with explained(self.root):
             try:
                 with os.scandir(self.root) as entries:

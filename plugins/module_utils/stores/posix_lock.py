@@ -7,20 +7,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConflictError
 from ..repository.layout import OWN_PREFIX
+from .holder import held, is_alive, myself
 
 LOCK_FILE = f"{OWN_PREFIX}.lock"
-# Seconds without a sign of life after which a lock counts as left behind, where its holder's process cannot be looked up. Much longer
-# than clocks of two machines differ.
-STALE_SECONDS = 900.0
-REFRESH_SECONDS = 30.0
 
 
 class Lock:
@@ -42,7 +37,7 @@ class Lock:
         except (ValueError, TypeError):
             # Made where there are no hard links: its holder is just writing it, or died then.
             owner = {}
-        return {**owner, "alive": _alive(owner, status.st_mtime)}
+        return {**owner, "alive": is_alive(owner, time.time() - status.st_mtime)}
 
     def acquire(self) -> None:
         """Takes the lock, also one that its holder left behind. Raises ConflictError when somebody holds it; OSError otherwise."""
@@ -53,9 +48,9 @@ class Lock:
             if owner is None:
                 continue
             if owner["alive"]:
-                raise self._conflict(owner)
+                raise held(owner, str(self.path.parent), str(self.path))
             self._discard(str(owner.get("token", "")))
-        raise self._conflict(self.holder() or {})
+        raise held(self.holder() or {}, str(self.path.parent), str(self.path))
 
     def refresh(self) -> None:
         """A sign of life."""
@@ -74,7 +69,7 @@ class Lock:
         token = os.urandom(16).hex()
         draft = self.path.with_name(f"{LOCK_FILE}.{token}")
         try:
-            draft.write_text(json.dumps({"token": token, **_myself()}))
+            draft.write_text(json.dumps({"token": token, **myself()}))
             self._appear(draft)
         except (FileExistsError, FileNotFoundError):
             # Held; or the one who holds it cleared our draft away.
@@ -110,42 +105,3 @@ class Lock:
             with suppress(OSError):
                 os.link(aside, self.path)
         aside.unlink()
-
-    def _conflict(self, owner: dict[str, Any]) -> ConflictError:
-        known = [f"{key} {owner[key]}" for key in ("user", "host", "pid") if key in owner]
-        return ConflictError(
-            f"somebody else publishes to this repository{' (' + ', '.join(known) + ')' if known else ''}",
-            where=str(self.path.parent),
-            remedy=f"Wait until it is done. If that publisher is gone for good, remove {self.path}.",
-            lock=str(self.path),
-        )
-
-
-def _myself() -> dict[str, Any]:
-    return {"user": os.geteuid(), "host": socket.gethostname(), "pid": os.getpid(), "boot": _boot(), "started": _started(os.getpid())}
-
-
-def _boot() -> str:
-    """Tells two boots of a machine, and two containers of one host name, apart."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process started, in ticks since boot: tells it from a later one of the same number. Empty where it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return ""
-    # A zombie ended already.
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _alive(owner: dict[str, Any], touched: float) -> bool:
-    if owner.get("host") == socket.gethostname() and owner.get("boot") and owner.get("boot") == _boot():
-        started = _started(int(owner.get("pid", 0)))
-        return bool(started) and started == owner.get("started")
-    return time.time() - touched < STALE_SECONDS

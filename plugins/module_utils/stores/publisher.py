@@ -27,7 +27,7 @@ from ..repository.publish import (
     to_digest,
     to_list,
 )
-from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, steps
+from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, steps, unpin
 from .base import Store
 
 
@@ -62,7 +62,7 @@ class Publisher:
     def observe(self) -> Observed:
         raw = self._store.read_manifest()
         manifest, note = parse(raw)
-        seen = Observed(manifest, note, raw, self._store.names(), leftovers=self._store.leftovers())
+        seen = Observed(manifest, note, raw, self._store.names(manifest or Manifest()), leftovers=self._store.leftovers())
         absent = self._desired is None
         trees = {name: self._store.tree(name) for name in to_list(self._desired or (), seen, self._options, absent=absent)}
         seen = dataclasses.replace(seen, trees=trees)
@@ -99,11 +99,11 @@ class Publisher:
     def _commit(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> None:
         if changes:
             self._write(self._pending(changes, created_root))
-        self._pin(changes)
-        removals = self._switch(changes)
+        removals = self._switch(changes, self._pin(changes))
         if removals and self._manners.removal_delay and any(change.state != "removed" for change in changes):
             self._manners.clock.sleep(self._manners.removal_delay)
-        self._store.run(removals)
+        if removals:
+            self._store.run(removals)
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -112,14 +112,22 @@ class Publisher:
         pending = sorted({*old.pending, *(change.name for change in changes)})
         return dataclasses.replace(old, pending=tuple(pending), created_root=created_root)
 
-    def _pin(self, changes: list[ModelChange]) -> None:
-        """Holds models at the versions that they serve, where a new one comes with a new configuration."""
-        pins = [pin(change, self._store.read_text(f"{change.name}/{CONFIG_FILE}")) for change in changes if needs_pin(change)]
-        if groups := [[step] for step in pins if step is not None]:
-            self._store.run(groups)
+    def _pin(self, changes: list[ModelChange]) -> dict[str, list[Step]]:
+        """Holds models at the versions that they serve, where a new one comes in. Returns what lets go of them, by model."""
+        pins: list[list[Step]] = []
+        unpins: dict[str, list[Step]] = {}
+        for change in changes:
+            if needs_pin(change, whole=self._store.appears_whole):
+                old = self._store.read_text(f"{change.name}/{CONFIG_FILE}")
+                if step := pin(change, old, whole=self._store.appears_whole):
+                    pins.append([step])
+                    unpins[change.name] = unpin(change, old)
+        if pins:
+            self._store.run(pins)
             self._manners.clock.sleep(SETTLE_SECONDS)
+        return unpins
 
-    def _switch(self, changes: list[ModelChange]) -> list[list[Step]]:
+    def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> list[list[Step]]:
         """Makes what is new visible. Returns the steps that take away what is old, model by model."""
         puts: list[list[Step]] = []
         removals: list[list[Step]] = []
@@ -128,8 +136,9 @@ class Publisher:
             removals.append([step for step in ordered if step.op == "drop_tree"])
             staying = dataclasses.replace(change, removed_versions=())
             if not (is_compound(staying) and self._store.replace_model(staying)):
-                puts.append([step for step in ordered if step.op != "drop_tree"])
-        self._store.run([group for group in puts if group])
+                puts.append([*(step for step in ordered if step.op != "drop_tree"), *unpins.get(change.name, ())])
+        if puts := [group for group in puts if group]:
+            self._store.run(puts)
         for change in changes:
             if change.set_attributes:
                 self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fakes import FakeClock
 from support.memory_store import KEEP, DiedError, MemoryStore
-from support.publish_sources import CONTENTS, Source, options, sources
+from support.publish_sources import CONTENTS, Source, options, sources, wanted
 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Observed, Options
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
@@ -33,23 +33,6 @@ def held(store: MemoryStore) -> dict[str, str]:
     files = {key: hashlib.sha256(each).hexdigest() for key, each in store.objects.items() if "/" in key and not key.endswith(KEEP)}
     folders = {key.rsplit("/", 1)[0] for key in store.objects if key.endswith(KEEP)}
     return {**files, **{folder: "" for folder in folders if not any(key.startswith(f"{folder}/") for key in files)}}
-
-
-def wanted(source: Source, before: Source, chosen: Options) -> dict[str, str]:
-    """What the repository must hold after `source` was published over `before`, said in another way than the plan does."""
-    result: dict[str, str] = {}
-    for name in {*source} | (set() if chosen.prune else {*before}):
-        new, old = source.get(name), before.get(name)
-        versions = {**(old.versions if old and not (chosen.prune and new) else {}), **(new.versions if new else {})}
-        kept = sorted(versions)[-chosen.keep_versions :] if new else versions
-        root = new.files if new else old.files if old else {}
-        result.update({f"{name}/{path}": each.sha256 for path, each in root.items()})
-        for number in set(versions) & set(kept):
-            group = versions[number]
-            result.update({f"{name}/{number}/{path}": each.sha256 for path, each in group.items()})
-            if not group:
-                result[f"{name}/{number}"] = ""
-    return result
 
 
 @settings(max_examples=300, deadline=None)

@@ -22,12 +22,13 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import read_source
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores import posix, posix_files
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.posix_lock import STALE_SECONDS
+from ansible_collections.serving.triton.plugins.module_utils.stores.holder import STALE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
 
@@ -120,7 +121,7 @@ def test_a_scheme_without_a_store_is_told_with_those_that_have_one(url: str) -> 
 
 def test_a_file_url_is_a_path(place: Place) -> None:
     place.publish()
-    assert open_store(f"file://{place.root}", StoreOptions()).names() == {"digits"}
+    assert open_store(f"file://{place.root}", StoreOptions()).names(Manifest()) == {"digits"}
 
 
 def test_paths_that_cannot_work_are_told(tmp_path: Path) -> None:
