@@ -48,8 +48,9 @@ options:
     type: dict
   published:
     description:
-      - Instead of O(name) or O(names), everything that the service has to serve, as a mapping of a model's name to a text that changes
+      - Instead of O(name), everything that the service has to serve, as a mapping of a model's name to a text that changes
         with its content, such as RV(serving.triton.model_repository#module:revisions).
+      - With O(names), only these are looked at; of them, those that are not published are unloaded.
       - A model is loaded when it is not ready, or when O(record) has another text for it. A model in O(record) that is not published any
         more is unloaded.
     type: dict
@@ -197,14 +198,14 @@ def build(params: dict[str, Any], check: bool) -> PlannedService[Any]:
         return ModelService(endpoint, desired, options, check=check)
     if params["state"] != "loaded" or params["versions"] or params["config"]:
         raise InputError("state, versions and config mean nothing with published", where="published", remedy="Remove them.")
-    wanted = Published(published, params["record"], params["started"])
+    wanted = Published(published, params["record"], params["started"], tuple(params["names"] or ()))
     return RecordedService(endpoint, desired, options, wanted, check=check)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
-        mutually_exclusive=[("name", "names", "published")],
+        mutually_exclusive=[("name", "names"), ("name", "published")],
         required_one_of=[("name", "names", "published")],
         required_together=[("published", "record")],
         supports_check_mode=True,

@@ -125,12 +125,15 @@ def pin_versions(config: str, present: Iterable[int]) -> str | None:
 
     None where the text cannot be read as protobuf's text format: then it is left alone.
     """
+    served = served_versions(config, present)
+    return specify_versions(config, served) if served else None
+
+
+def specify_versions(config: str, versions: Iterable[int]) -> str | None:
+    """The config.pbtxt that serves just these versions; None where its text cannot be read."""
     split = _cut_policy(config)
-    if split is None:
-        return None
-    rest, policy = split
-    served = ", ".join(str(number) for number in _served(policy, sorted(present)))
-    return f"{rest.rstrip()}\n{_POLICY} {{ specific {{ versions: [ {served} ] }} }}\n" if served else None
+    numbers = ", ".join(str(number) for number in sorted(versions))
+    return None if split is None else f"{split[0].rstrip()}\n{_POLICY} {{ specific {{ versions: [ {numbers} ] }} }}\n".lstrip()
 
 
 def served_versions(config: str, present: Iterable[int]) -> tuple[int, ...] | None:

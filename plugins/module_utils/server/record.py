@@ -49,23 +49,29 @@ class Published:
     """revisions: name → any text that changes with the model's content. record: the file that tells what was loaded last.
 
     started: the servers were started after the publish, so they have loaded it already. In check mode they may not run at all then, and are
-    not asked.
+    not asked. only: nothing but these models is loaded, unloaded and recorded; all where empty.
     """
 
     revisions: Mapping[str, str]
     record: str
     started: bool = False
+    only: tuple[str, ...] = ()
 
 
 class RecordedService:
     """What module `model` runs when it is given what is published."""
 
     def __init__(self, endpoint: Endpoint, desired: Desired, options: CallOptions, published: Published, *, check: bool = False) -> None:
-        self._published, self._path, started = dict(published.revisions), published.record, published.started
+        self._path, started = published.record, published.started
         self._record = read_record(self._path)
-        stale = {name for name, revision in self._published.items() if self._record.get(name) != revision}
-        gone = tuple(sorted(self._record.keys() - self._published.keys()))
-        load = replace(desired, names=tuple(sorted(self._published)), state="loaded", stale=frozenset() if started else frozenset(stale))
+        only = frozenset(published.only or (*self._record, *published.revisions))
+        others = {name: revision for name, revision in self._record.items() if name not in only}
+        wanted = {name: revision for name, revision in published.revisions.items() if name in only}
+        self._published = {**others, **wanted}
+        stale = {name for name, revision in wanted.items() if self._record.get(name) != revision}
+        # A model that is named is unloaded whether it was recorded or not.
+        gone = tuple(sorted(set(published.only or self._record) - self._published.keys()))
+        load = replace(desired, names=tuple(sorted(wanted)), state="loaded", stale=frozenset() if started else frozenset(stale))
         self._parts: list[tuple[ModelService, Plan]] = []
         self._services = [ModelService(endpoint, load, options, check=check)]
         if gone and not started:

@@ -51,9 +51,9 @@ class FakeServer:
 def serve(monkeypatch, tmp_path):
     """Runs one module call against a fake server and returns the plan."""
 
-    def run(server, published, *, started=False, check=False):
+    def run(server, published, *, started=False, check=False, only=()):
         monkeypatch.setattr(models_module, "connect", lambda *arguments, **named: server)
-        wanted = Published(published, str(tmp_path / "loaded.json"), started)
+        wanted = Published(published, str(tmp_path / "loaded.json"), started, only)
         service = RecordedService(ENDPOINT, Desired(()), CallOptions(), wanted, check=check)
         actual = service.observe()
         plan = service.plan(actual)
@@ -133,3 +133,14 @@ def test_a_record_that_cannot_be_written_is_explained(serve):
     Path(f"{serve.record}.tmp").mkdir()
     with pytest.raises(ServingError, match="cannot be written"):
         serve(FakeServer(ready="a"), {"a": "1"})
+
+
+def test_named_models_alone_are_looked_at(serve):
+    server = FakeServer(ready="b")
+    assert serve(server, {"a": "1", "b": "1", "c": "1"}) == ["load a", "load b", "load c", f"record {serve.record}"]
+    server.calls.clear()
+    server.ready.discard("a")
+    assert serve(server, {"a": "1", "b": "2"}, only=("b", "c")) == ["load b", "unload c", f"record {serve.record}"]
+    assert server.calls == [("load", "b"), ("unload", "c")]
+    assert record(serve) == {"a": "1", "b": "2"}
+    assert serve(server, {"a": "9", "b": "2"}, only=("b", "c")) == []
