@@ -35,8 +35,13 @@ notes:
 options:
   repository:
     description:
-      - "Where to publish: the absolute path of a folder (a local disk, NFS, CephFS, a mounted volume), or its C(file://) URL."
-      - The folder is made where it does not exist.
+      - "Where to publish: the absolute path of a folder (a local disk, NFS, CephFS, a mounted volume), its C(file://) URL, or the URL of an
+        object store, as Triton takes it."
+      - C(s3://BUCKET/PREFIX) for AWS, C(s3://https://HOST:PORT/BUCKET/PREFIX) for MinIO, Ceph and others, see O(s3).
+      - C(oss://BUCKET/PREFIX) for Alibaba Cloud, see O(oss). Triton reads it by its S3-compatible endpoint.
+      - C(gs://BUCKET/PREFIX) for Google Cloud, see O(gcs).
+      - C(as://ACCOUNT/CONTAINER/PREFIX) for Azure, C(as://HOST:PORT/ACCOUNT/CONTAINER/PREFIX) for an emulator, see O(azure).
+      - A folder is made where it does not exist; a bucket must exist. Nothing outside of the folder or prefix is touched.
     type: str
     required: true
   src:
@@ -63,7 +68,7 @@ options:
     type: int
   keep_versions:
     description: Keep only so many of the newest versions of each model; older ones are not published, and removed if they were. V(0)
-      keeps all.
+      keeps all. Versions that a C(config.pbtxt) of O(src) names in its C(version_policy) are kept beside them.
     type: int
     default: 0
   prune:
@@ -124,17 +129,34 @@ options:
   directory_mode:
     description: Mode of new folders, as an octal string. V(0755) when left out, whatever the umask.
     type: raw
+  allow_empty:
+    description: Whether O(prune) may take away every model because O(src) is empty. Refused otherwise, since such a source is mostly the
+      wrong one.
+    type: bool
+    default: false
   concurrency:
-    description: Files that are read, copied and hashed at the same time.
+    description: Files that are read, hashed and transferred at the same time. V(0) leaves it to the store, which begins small and goes up.
     type: int
-    default: 4
+    default: 0
   digest_cache:
     description:
       - File that remembers digests of unchanged source files between runs. It holds no secret and may be removed at any time.
       - C(serving.triton/digests.json) in the user's cache folder when left out; empty for no cache.
     type: path
+  progress_file:
+    description:
+      - File on the target that tells how far a long transfer is, as JSON with C(files), C(all_files), C(bytes), C(all_bytes), C(elapsed)
+        seconds and C(started), the seconds since 1970. It is there while the module runs.
+      - The action of this module gives and reads one, so that the playbook's output tells every few seconds how far a long publish is.
+    type: path
 requirements:
   - tritonclient, for O(lint=true)
+  - boto3 and botocore, for C(s3://)
+  - alibabacloud-oss-v2, for C(oss://)
+  - google-cloud-storage, for C(gs://)
+  - azure-storage-blob, for C(as://)
+extends_documentation_fragment:
+  - serving.triton.stores
 attributes:
   check_mode:
     support: full
@@ -170,6 +192,54 @@ EXAMPLES = r"""
     src: /srv/build/models
     repository: /srv/triton/models
     prune: true
+
+- name: Publish to S3 with a profile of ~/.aws/config
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: s3://models/production
+    s3:
+      profile: publisher
+      region: eu-central-1
+      encryption: aws:kms
+
+- name: Publish from a pod, as the role of its service account (IRSA)
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: s3://models/production
+    s3:
+      role_arn: arn:aws:iam::123456789012:role/publisher
+      web_identity_token_file: /var/run/secrets/eks.amazonaws.com/serviceaccount/token
+
+- name: Publish to MinIO or Ceph, with credentials from the environment
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: s3://https://minio.example.com:9000/models/production
+    ca_path: /etc/ssl/private-ca.pem
+  environment:
+    AWS_ACCESS_KEY_ID: "{{ publisher_key }}"
+    AWS_SECRET_ACCESS_KEY: "{{ publisher_secret }}"
+
+- name: Publish to Alibaba Cloud OSS, inside of its region
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: oss://models/production
+    oss:
+      region: cn-hangzhou
+      internal: true
+
+- name: Publish to Google Cloud Storage
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: gs://models/production
+    gcs:
+      credentials_file: /etc/publisher/service-account.json
+
+- name: Publish to Azure Blob Storage
+  serving.triton.model_repository:
+    src: /srv/build/models
+    repository: as://account/models/production
+    azure:
+      account_key: "{{ storage_account_key }}"
 
 - name: Take one version away
   serving.triton.model_repository:
@@ -252,15 +322,22 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress
 from ansible_collections.serving.triton.plugins.module_utils.module import run_plan
 from ansible_collections.serving.triton.plugins.module_utils.repository.config import MissingLibraryError
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_policy import holds_no_model, named_in_source
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import check_apart, check_names, read_source
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
+from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_settings, store_spec
+from ansible_collections.serving.triton.plugins.module_utils.stores.progress_file import progress_in
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
-from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
+from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store, scheme_of
+
+# Source files that are read at once, where the user does not say. Hashing keeps as many processors busy.
+READERS = 4
 
 
 def argument_spec() -> dict[str, Any]:
@@ -282,8 +359,11 @@ def argument_spec() -> dict[str, Any]:
         "group": {"type": "str"},
         "mode": {"type": "raw"},
         "directory_mode": {"type": "raw"},
-        "concurrency": {"type": "int", "default": 4},
+        "allow_empty": {"type": "bool", "default": False},
+        "concurrency": {"type": "int", "default": 0},
         "digest_cache": {"type": "path"},
+        "progress_file": {"type": "path"},
+        **store_spec(),
     }
 
 
@@ -302,18 +382,20 @@ def octal(params: dict[str, Any], option: str) -> int | None:
 
 
 def check_numbers(params: dict[str, Any]) -> None:
-    for option, least in (("version", 0), ("keep_versions", 0), ("removal_delay", 0), ("concurrency", 1)):
+    for option, least in (("version", 0), ("keep_versions", 0), ("removal_delay", 0), ("concurrency", 0)):
         if params[option] is not None and params[option] < least:
             raise InputError(f"{params[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
 
 
 def read(params: dict[str, Any]) -> dict[str, ModelTree[SourceFile]]:
+    if params["prune"] and not params["models"] and holds_no_model(params["src"]):
+        return {}
     place = params["digest_cache"]
     if place is None:
         home = os.environ.get("XDG_CACHE_HOME")
         place = str((Path(home) if home else Path.home() / ".cache") / "serving.triton" / "digests.json")
     cache = DigestCache(place or None)
-    desired = read_source(params["src"], params["models"], cache, params["concurrency"])
+    desired = read_source(params["src"], params["models"], cache, params["concurrency"] or READERS)
     cache.save()
     if params["version"] is not None:
         lacking = [name for name in params["models"] if params["version"] not in desired[name].versions]
@@ -331,19 +413,25 @@ def lint(params: dict[str, Any], models: Sequence[str]) -> None:
         refuse_errors(params["src"], models, params["ignore_rules"])
 
 
-def build(params: dict[str, Any]) -> Publisher:
+def build(params: dict[str, Any], progress: Progress = lambda _state: None) -> Publisher:
     check_numbers(params)
     models = tuple(dict.fromkeys(params["models"]))
     check_names(models)
-    owner, group = params["owner"], params["group"]
+    in_folder = scheme_of(params["repository"]) == "file"
     modes = octal(params, "mode"), octal(params, "directory_mode")
-    store = open_store(params["repository"], StoreOptions(owner, group, *modes, params["concurrency"]))
+    concurrency = params["concurrency"] or (READERS if in_folder else 0)
+    settings = {**store_settings(params), "list_all": params["verify"] != "manifest"}
+    store = open_store(params["repository"], StoreOptions(params["owner"], params["group"], *modes, concurrency, **settings))
     desired = None
     if params["state"] == "present":
-        check_apart(params["src"], store.url)
+        if in_folder:
+            check_apart(params["src"], store.url)
         desired = read(params)
-    options = Options(models, *(params[name] for name in ("version", "keep_versions", "prune", "force", "adopt", "verify")))
-    manners = Manners(f"{getpass.getuser()}@{socket.gethostname()}", params["removal_delay"], lambda models: lint(params, models))
+    named = named_in_source(desired or {}) if params["keep_versions"] else {}
+    chosen = ("version", "keep_versions", "prune", "force", "adopt", "verify", "allow_empty")
+    options = Options(models, **{name: params[name] for name in chosen}, served=named)
+    publisher = f"{getpass.getuser()}@{socket.gethostname()}"
+    manners = Manners(publisher, params["removal_delay"], lambda models: lint(params, models), progress)
     return Publisher(store, desired, options, manners)
 
 
@@ -355,7 +443,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        run_plan(module, lambda: build(module.params))
+        with progress_in(module.params["progress_file"]) as progress:
+            run_plan(module, lambda: build(module.params, progress))
     except MissingLibraryError as error:
         module.fail_json(msg=f"{missing_required_lib(error.library)} Or set lint to false.", exception=error.trace)
 

@@ -281,3 +281,27 @@ def test_a_mount_point_is_published_to_from_inside(source: Path, tmp_path: Path)
     assert without_manifest(root) == files(source)
     assert sorted(path.name for path in root.iterdir()) == [".serving-triton.json", "add_sub", "ensemble"]
     assert [path.name for path in root.parent.iterdir()] == ["models"]
+
+
+def test_an_empty_source_empties_the_repository_only_where_that_is_allowed(source: Path, repository: Path, tmp_path: Path) -> None:
+    publish(source, repository)
+    there = files(repository)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused = publish(empty, repository, prune=True)
+    assert refused["failed"]
+    assert "every model" in refused["msg"]
+    assert "allow_empty" in refused["msg"]
+    assert files(repository) == there
+    assert "holds no model" in publish(empty, repository, allow_empty=True)["msg"]
+    assert publish(empty, repository, prune=True, allow_empty=True)["removed_models"] == ["add_sub", "ensemble"]
+    assert not without_manifest(repository)
+
+
+def test_versions_that_a_configuration_names_outlive_keep_versions(source: Path, repository: Path) -> None:
+    for version in (2, 3):
+        write_add_sub(source, version=version)
+    config = source / "add_sub" / "config.pbtxt"
+    config.write_text(config.read_text() + "version_policy { specific { versions: [ 1 ] } }\n")
+    publish(source, repository, keep_versions=1, models=["add_sub"])
+    assert sorted(path.name for path in (repository / "add_sub").iterdir() if path.is_dir()) == ["1", "3"]

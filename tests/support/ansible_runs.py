@@ -128,7 +128,7 @@ def run_playbook(
         events = Path(folder) / "events"
         events.touch()
         command = ["ansible-playbook", name, "--inventory", str(inventory), *args]
-        more = environment(**_callbacks(events), **(env or {}))
+        more = environment(**{**_callbacks(events), **(env or {})})
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, check=False, env=more, cwd=ROOT, stdin=subprocess.DEVNULL
         )

@@ -34,7 +34,7 @@ _OSS: dict[str, Any] = {
     "access_key_id": {"type": "str", "no_log": False},
     "access_key_secret": {"type": "str", "no_log": True},
     "security_token": {"type": "str", "no_log": True},
-    "signature_version": {"type": "str", "choices": ["v1", "v4"], "default": "v4"},
+    "signature_version": {"type": "str", "no_log": False, "choices": ["v1", "v4"], "default": "v4"},
     "storage_class": {"type": "str"},
     "encryption": {"type": "str", "choices": ["AES256", "KMS"]},
     "kms_key_id": {"type": "str", "no_log": False},
