@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 PACKAGE = "ansible_collections.serving.triton.plugins"
 UTILS = f"{PACKAGE}.module_utils"
-SDKS = frozenset({"tritonclient", "numpy", "grpc", "google", "PIL", "geventhttpclient", "gevent", "boto3", "botocore", "oss2", "azure"})
+SDKS = frozenset({"tritonclient", "numpy", "grpc", "google", "PIL", "geventhttpclient", "gevent", "boto3", "botocore", "azure", "google_crc32c"})
+# What the stores speak through: Alibaba Cloud's SDK, and what it hands its requests to.
+_ALIBABA = frozenset({"alibabacloud_oss_v2", "alibabacloud_credentials", "requests", "urllib3"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ LAYERS: Mapping[str, Layer] = {
     "repository": _layer("core", "repository"),
     # config.pbtxt is parsed with Triton's own schema, which lies in its client: the one exception of the pure layers.
     "repository.config": _layer("core", "repository", lazy=frozenset({"tritonclient", "google"})),
-    "stores": _layer("core", "repository", "stores", lazy=SDKS),
+    "stores": _layer("core", "repository", "stores", lazy=SDKS | _ALIBABA),
     "server": _layer("core", "repository", "server", ansible=True, lazy=SDKS),
     "host": _layer("core", "host"),
     "report": _layer("core", "report"),
