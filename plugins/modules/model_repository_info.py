@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_repository_info
-short_description: Read and lint a Triton model repository without a server
+short_description: Read and lint a Triton model repository, or tell what is published in any store
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
@@ -16,11 +16,19 @@ description:
     would fail on a server is found before anything is published. Python models are compiled, never executed.
   - An error is what a server refuses, hangs on or dies of, or what cannot be published. A warning works, but hardly as it was meant.
   - The rules are listed in the collection's C(docs/lint.md).
+  - With O(repository) instead of O(path), tells what M(serving.triton.model_repository) published to any store, by whom and when, and
+    where the store differs from that.
 options:
   path:
-    description: The repository's folder on the machine where the module runs, one folder in it for each model.
+    description:
+      - The folder of models to read and lint, on the machine where the module runs, one folder in it for each model.
+      - One of O(path) and O(repository) is required.
     type: path
-    required: true
+  repository:
+    description:
+      - The path or URL of a published repository, as M(serving.triton.model_repository) takes it.
+      - Models are not downloaded, so they are not linted.
+    type: str
   models:
     description:
       - Tell about these models only. All when empty.
@@ -38,7 +46,9 @@ options:
     elements: str
     default: []
   strict:
-    description: Whether errors are a failure of the task.
+    description:
+      - Whether errors are a failure of the task.
+      - With O(repository), these are files that are missing, changed or extra, and a publish that was not finished.
     type: bool
     default: false
   strict_warnings:
@@ -46,7 +56,9 @@ options:
     type: bool
     default: false
   digests:
-    description: Whether to read every file for its SHA-256.
+    description:
+      - Whether to read every file for its SHA-256.
+      - With O(repository), whether to compare every file's content with its manifest, rather than its size and the store's stamp.
     type: bool
     default: false
   python_backends:
@@ -57,7 +69,13 @@ options:
     elements: str
     default: [python]
 requirements:
-  - tritonclient
+  - tritonclient, for O(path)
+  - boto3 and botocore, for C(s3://)
+  - alibabacloud-oss-v2, for C(oss://)
+  - google-cloud-storage, for C(gs://)
+  - azure-storage-blob, for C(as://)
+extends_documentation_fragment:
+  - serving.triton.stores
 attributes:
   check_mode:
     description: Reads only, so check mode is the same.
@@ -93,6 +111,12 @@ EXAMPLES = r"""
     digests: true
   register: repository
 
+- name: Tell what is published in a bucket, and fail where somebody changed it by hand
+  serving.triton.model_repository_info:
+    repository: s3://models/production
+    digests: true
+    strict: true
+
 - name: Tell how much shared memory a container needs
   ansible.builtin.debug:
     msg: "--shm-size={{ repository.memory.shm_bytes }}"
@@ -100,7 +124,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 repository:
-  description: The folder that was read.
+  description: The folder or store that was read.
   type: str
   returned: success
   sample: /srv/build/models
@@ -119,6 +143,18 @@ models:
       type: list
       elements: int
       sample: [1, 2]
+    state:
+      description:
+        - V(published), V(pending) where a publish was not finished, or V(foreign) where somebody else made the model.
+        - With O(repository) alone.
+      type: str
+      sample: published
+    revision:
+      description:
+        - A text that changes with the content of a published model, as C(revisions) of M(serving.triton.model_repository) tells it.
+        - With O(repository) alone.
+      type: str
+      sample: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
     served_versions:
       description: Those that its version policy serves.
       type: list
@@ -164,14 +200,14 @@ models:
       type: dict
       sample: {bytes: 43008, python_instances: 0, shm_bytes: 0}
     digests:
-      description: Path in the model's folder to SHA-256, when O(digests=true).
+      description: Path in the model's folder to SHA-256, when O(digests=true). With O(repository), those of the manifest.
       type: dict
       sample: {config.pbtxt: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}
 findings:
   description: What the linter found, the gravest first.
   type: list
   elements: dict
-  returned: success, and when O(strict) fails
+  returned: with O(path), also when O(strict) fails
   contains:
     model:
       description: The model's folder; empty for the repository itself.
@@ -200,7 +236,7 @@ findings:
 counts:
   description: Number of findings by severity.
   type: dict
-  returned: success, and when O(strict) fails
+  returned: with O(path), also when O(strict) fails
   sample: {error: 0, warning: 1, info: 0}
 bytes:
   description: Bytes of all files of RV(models).
@@ -213,8 +249,60 @@ memory:
     - C(bytes) of their files, C(python_instances) of O(python_backends), and C(shm_bytes), 64 MiB for each of those, which C(/dev/shm)
       must hold.
   type: dict
-  returned: success, and when O(strict) fails
+  returned: with O(path), also when O(strict) fails
   sample: {bytes: 43008, python_instances: 2, shm_bytes: 134217728}
+published:
+  description: Whether there is a manifest.
+  type: bool
+  returned: with O(repository), also when O(strict) fails
+  sample: true
+publisher:
+  description: Who published last, as user and machine.
+  type: str
+  returned: with O(repository), also when O(strict) fails
+  sample: ci@runner-7
+time:
+  description: When, ISO 8601.
+  type: str
+  returned: with O(repository), also when O(strict) fails
+  sample: "2026-03-01T12:00:00+00:00"
+pending:
+  description: Models whose publish was not finished. The next publish finishes it.
+  type: list
+  elements: str
+  returned: with O(repository), also when O(strict) fails
+  sample: []
+foreign:
+  description: Models that were not published by this collection.
+  type: list
+  elements: str
+  returned: with O(repository), also when O(strict) fails
+  sample: []
+drift:
+  description:
+    - Files of published models that differ from the manifest, each with C(model), C(file) and C(kind).
+    - V(missing), V(changed), V(extra), or V(touched) for one of the same size that was written since and was not read.
+  type: list
+  elements: dict
+  returned: with O(repository), also when O(strict) fails
+  sample: [{model: digits, file: digits/config.pbtxt, kind: changed}]
+locked_by:
+  description: Who publishes just now, with C(user), C(host) and C(pid); empty for nobody.
+  type: dict
+  returned: with O(repository), also when O(strict) fails
+  sample: {}
+leftovers:
+  description: What a broken publish left. The next publish removes it.
+  type: list
+  elements: str
+  returned: with O(repository), also when O(strict) fails
+  sample: []
+notes:
+  description: What the user should know, such as a manifest that cannot be read.
+  type: list
+  elements: str
+  returned: with O(repository), also when O(strict) fails
+  sample: []
 """
 
 from typing import Any
@@ -228,12 +316,18 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.describe
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import digest
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import scan
 from ansible_collections.serving.triton.plugins.module_utils.repository.lint import FolderReader, count, inspect, known_models, lint
+from ansible_collections.serving.triton.plugins.module_utils.repository.published import drift_verdict
 from ansible_collections.serving.triton.plugins.module_utils.repository.subject import Subject
+from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
+from ansible_collections.serving.triton.plugins.module_utils.stores.inspection import inspect_store
+from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_settings, store_spec
+from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
 
 
 def argument_spec() -> dict[str, Any]:
     return {
-        "path": {"type": "path", "required": True},
+        "path": {"type": "path"},
+        "repository": {"type": "str"},
         "models": {"type": "list", "elements": "str", "default": []},
         "lint": {"type": "bool", "default": True},
         "ignore_rules": {"type": "list", "elements": "str", "default": []},
@@ -241,6 +335,7 @@ def argument_spec() -> dict[str, Any]:
         "strict_warnings": {"type": "bool", "default": False},
         "digests": {"type": "bool", "default": False},
         "python_backends": {"type": "list", "elements": "str", "default": ["python"]},
+        **store_spec(),
     }
 
 
@@ -273,10 +368,24 @@ def _model(root: str, subject: Subject, params: dict[str, Any]) -> dict[str, Any
     return described
 
 
+def read_published(params: dict[str, Any]) -> dict[str, Any]:
+    """The answer about a store. Raises InputError for what O(strict) forbids."""
+    store = open_store(params["repository"], StoreOptions(**store_settings(params)))
+    told = inspect_store(store, params["models"], digests=params["digests"])
+    if params["strict"] and (problem := drift_verdict(told)):
+        raise InputError(problem, where=store.url, **told)
+    return {"repository": store.url, **told}
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        mutually_exclusive=[("path", "repository")],
+        required_one_of=[("path", "repository")],
+        supports_check_mode=True,
+    )
     try:
-        run_info(module, lambda: read(module.params))
+        run_info(module, lambda: read(module.params) if module.params["path"] else read_published(module.params))
     except MissingLibraryError as error:
         module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
 

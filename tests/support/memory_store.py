@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress, Transfer
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
@@ -82,6 +83,9 @@ class MemoryStore:
     def read_text(self, key: str) -> str | None:
         content = self.objects.get(key)
         return None if content is None else content.decode()
+
+    def holder(self) -> Mapping[str, Any] | None:
+        return None
 
     def leftovers(self) -> tuple[str, ...]:
         return ()

@@ -46,6 +46,9 @@ class Store(Protocol):
     def read_text(self, key: str) -> str | None:
         """A small text file's content, None where there is none."""
 
+    def holder(self) -> Mapping[str, Any] | None:
+        """Who publishes just now (user, host, pid), None where nobody does."""
+
     def leftovers(self) -> tuple[str, ...]:
         """What a broken publish left behind; empty while somebody publishes."""
 

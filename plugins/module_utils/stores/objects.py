@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..core.errors import ConflictError
 from ..core.progress import Meter, Progress
@@ -68,7 +69,7 @@ class ObjectStore:
     def names(self, recorded: Manifest) -> frozenset[str]:
         if not self._list_all:
             return self._bucket.folders()
-        keys = sorted(f"{name}/{path}" for name, tree in recorded.models.items() for path, _unused in tree.items())
+        keys = sorted(f"{name}/{path}" for name, tree in recorded.models.items() for path in tree.flat())
         self._listing = {}
         for each in self._bucket.list("", keys):
             self._note(each)
@@ -103,6 +104,10 @@ class ObjectStore:
     def read_text(self, key: str) -> str | None:
         found = self._bucket.read(key)
         return None if found is None else found.data.decode(errors="surrogateescape")
+
+    def holder(self) -> Mapping[str, Any] | None:
+        owner = self._lock.holder()
+        return owner if owner and owner["alive"] else None
 
     def leftovers(self) -> tuple[str, ...]:
         # Looked for where it costs nothing: a lock that was left hinders nobody.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import InputError
 from ..core.progress import Meter, Progress
@@ -128,6 +129,10 @@ class PosixStore:
                 return (self.root / key).read_text(errors="surrogateescape")
             except FileNotFoundError:
                 return None
+
+    def holder(self) -> Mapping[str, Any] | None:
+        owner = self._lock.holder()
+        return owner if owner and owner["alive"] else None
 
     def leftovers(self) -> tuple[str, ...]:
         owner = self._lock.holder()
