@@ -33,6 +33,7 @@ class File:
     mtime_ns: int
     mode: int
     is_link: bool = False
+    status: os.stat_result | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -130,14 +131,17 @@ class _Scanner:
         return inner
 
     def follow(self, entry: os.DirEntry[str], path: str, parents: tuple[str, ...] = ()) -> bool:
-        """Whether an entry can be read on; notes it when it is a link. Raises InputError for a link that cannot, when strict."""
+        """Whether an entry can be read on; notes it when it is a link. Raises InputError for a link that cannot, when strict.
+
+        parents: the folders above it.
+        """
         if not entry.is_symlink():
             return True
         real = os.path.realpath(entry.path)
         broken = ""
         if not os.path.exists(real):
             broken = "it leads nowhere"
-        elif real in (*parents, self.root):
+        elif real in (*map(os.path.realpath, parents), self.root):
             broken = "it leads back to a folder above it"
         if broken and self.strict:
             raise InputError(f"the symbolic link cannot be followed: {broken}", where=entry.path, remedy="Remove the link.")
@@ -146,8 +150,8 @@ class _Scanner:
         return not broken
 
     def walk(self, folder: str, prefix: str, parents: tuple[str, ...]) -> list[File]:
-        """Every file below a folder. parents: the real paths of the folders above it."""
-        above = (*parents, os.path.realpath(folder))
+        """Every file below a folder. parents: the folders above it."""
+        above = (*parents, folder)
         files: list[File] = []
         self.folders.append(prefix)
         for entry in _entries(folder):
@@ -164,7 +168,7 @@ class _Scanner:
 def _scan_model(folder: os.DirEntry[str], scanner: _Scanner) -> Model:
     versions: dict[int, tuple[File, ...]] = {}
     files: list[File] = []
-    above = (os.path.realpath(folder.path),)
+    above = (folder.path,)
     for entry in _entries(folder.path):
         path = f"{folder.name}/{entry.name}"
         if not scanner.follow(entry, path, above):
@@ -191,4 +195,4 @@ def _file(entry: os.DirEntry[str], path: str) -> File:
         status = entry.stat()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=entry.path, remedy="Check the file's owner and mode.") from error
-    return File(path, status.st_size, status.st_mtime_ns, status.st_mode, entry.is_symlink())
+    return File(path, status.st_size, status.st_mtime_ns, status.st_mode, entry.is_symlink(), status)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..core.errors import InputError
-from .layout import MANIFEST_FILE, SAFE_NAME, VERSION_NAME
+from .layout import MANIFEST_FILE, VERSION_NAME
 
 SCHEMA = 1
+_SAFE_PATH = re.compile(r"(?!\.\.?(?:/|\Z))[0-9A-Za-z._-]+(?:/(?!\.\.?(?:/|\Z))[0-9A-Za-z._-]+)*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 T = TypeVar("T")
@@ -37,7 +38,10 @@ class ModelTree(Generic[T]):
 
     def flat(self) -> dict[str, T]:
         """path in the model's folder → T."""
-        return dict(self.items())
+        flat = dict(self.files)
+        for number, group in self.versions.items():
+            flat.update({f"{number}/{path}": item for path, item in group.items()})
+        return flat
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Manifest:
 
 def is_safe_path(path: str) -> bool:
     """Whether every part is a name that all stores and Triton can hold, and none leads elsewhere."""
-    return all(SAFE_NAME.match(part) and part not in (".", "..") for part in path.split("/"))
+    return bool(_SAFE_PATH.match(path))
 
 
 def is_model_name(name: str) -> bool:

@@ -321,8 +321,8 @@ class _ModelPlan:
                 self.notes.append(f"{self.name}/{number} is damaged ({what}) and this run has nothing to repair it with")
 
     def _attributes_ok(self, tree: ModelTree[Entry]) -> bool:
-        ours = {**self.old.flat(), **self.want.flat()}
-        return all(entry.attributes_ok for path, entry in tree.items() if path in ours)
+        wrong = [path for path, entry in tree.flat().items() if not entry.attributes_ok]
+        return not wrong or not {*self.old.flat(), *self.want.flat()} & set(wrong)
 
     def _record(self) -> ModelTree[FileRecord]:
         versions: dict[int, Mapping[str, FileRecord]] = {}

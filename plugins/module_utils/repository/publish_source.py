@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from .manifest import ModelTree, is_model_name, is_safe_path
 from .publish import SourceFile
 
 # Python and NFS leave these; they belong to no model.
-_LEFT_OVER = ("__pycache__", ".nfs")
+_LEFT_OVER = re.compile(r"(?:^|/)(?:__pycache__|\.nfs)")
 # Problems named in one message; the details carry all of them.
 SHOWN = 10
 # Below this, starting threads costs more than they spare.
@@ -63,6 +64,8 @@ def check_names(models: Sequence[str]) -> None:
 
 def check_apart(source: str, repository: str) -> None:
     """Raises InputError where one folder holds the other, or they are one."""
+    if "://" in repository:
+        return
     one, two = os.path.realpath(source), os.path.realpath(repository)
     if one == two or os.path.commonpath([one, two]) in (one, two):
         what = "is the source itself" if one == two else "and the source lie one inside of the other"
@@ -90,7 +93,7 @@ def _escaping_links(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _belongs(file: File) -> bool:
-    return not any(part.startswith(_LEFT_OVER) for part in file.path.split("/"))
+    return not _LEFT_OVER.search(file.path)
 
 
 def _problems(model: Model) -> Iterator[tuple[str, str]]:
@@ -116,14 +119,14 @@ def _refused(problems: Sequence[tuple[str, str]]) -> InputError:
 
 def _with_digests(root: Path, models: Mapping[str, Model], cache: DigestCache, concurrency: int) -> dict[str, ModelTree[SourceFile]]:
     files = [file for model in models.values() for file in model.all_files if _belongs(file)]
-    paths = [str(root / file.path) for file in files]
+    paths = [f"{root}/{file.path}" for file in files]
     if sum(file.size for file in files) < PARALLEL_BYTES:
-        digests = [cache.digest(path) for path in paths]
+        digests = [cache.digest(path, file.status) for path, file in zip(paths, files)]
     else:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(concurrency) as pool:
-            digests = list(pool.map(cache.digest, paths))
+            digests = list(pool.map(cache.digest, paths, [file.status for file in files]))
     known = {file.path: SourceFile(path, file.size, digest) for file, path, digest in zip(files, paths, digests)}
     return {name: _tree(model, known) for name, model in models.items()}
 

@@ -126,7 +126,7 @@ def pin_versions(config: str, present: Iterable[int]) -> str | None:
     None where the text cannot be read as protobuf's text format: then it is left alone.
     """
     served = served_versions(config, present)
-    return specify_versions(config, served) if served else None
+    return None if served is None else specify_versions(config, served)
 
 
 def specify_versions(config: str, versions: Iterable[int]) -> str | None:

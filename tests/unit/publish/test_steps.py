@@ -17,6 +17,7 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.publish_
     needs_pin,
     pin,
     pin_versions,
+    served_versions,
     steps,
     upload_order,
 )
@@ -118,5 +119,7 @@ def test_what_cannot_be_read_is_left_alone(text: str) -> None:
     assert pin_versions(text, [1]) is None
 
 
-def test_a_configuration_that_serves_nothing_of_what_is_there_needs_no_pin() -> None:
-    assert pin_versions("version_policy { specific { versions: [7] } }", [1]) is None
+def test_a_configuration_that_serves_nothing_of_what_is_there_goes_on_to_serve_nothing() -> None:
+    pinned = pin_versions("version_policy { specific { versions: [7] } }", [1]) or ""
+    assert served_versions(pinned, [1, 7]) == ()
+    assert text_format.Parse(pinned, ModelConfig()).version_policy.HasField("specific")
