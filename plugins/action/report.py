@@ -15,7 +15,15 @@ ARGUMENTS = {
     "directory": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-FACTS = ("triton_target", "triton_server", "triton_endpoint", "triton_published", "triton_verification", "triton_monitoring")
+FACTS = (
+    "triton_target",
+    "triton_server",
+    "triton_endpoint",
+    "triton_published",
+    "triton_verification",
+    "triton_monitoring",
+    "triton_release",
+)
 
 
 class ActionModule(ActionBase):

@@ -179,7 +179,7 @@ def build(params: dict[str, Any], check: bool) -> PlannedService[Any]:
 
     endpoint, options = read_endpoint(params)
     published = params["published"]
-    names = tuple(dict.fromkeys(params["names"] or published or [params["name"]]))
+    names = tuple(dict.fromkeys(params["names"] or (published if params["name"] is None else [params["name"]]) or ()))
     for name in names:
         if not name.strip() or "/" in name:
             raise InputError(f"{name!r} is not a model's name", where="names", remedy="Give the name of the model's folder.")

@@ -14,8 +14,8 @@ PROTOCOLS = ("http", "grpc")
 def compose(name: str, facts: Mapping[str, Any], *, finished: str, check_mode: bool) -> dict[str, Any]:
     """One service's report as plain values, without secrets (an endpoint's headers are left out).
 
-    facts: the variables triton_target, triton_server, triton_endpoint, triton_published, triton_verification and
-    triton_monitoring of the host; each may be missing when its step was not part of the run.
+    facts: the variables triton_target, triton_server, triton_endpoint, triton_published, triton_verification,
+    triton_monitoring and triton_release of the host; each may be missing when its step was not part of the run.
     finished: the time of the report, ISO 8601.
     """
     endpoint = facts.get("triton_endpoint") or {}
@@ -32,6 +32,8 @@ def compose(name: str, facts: Mapping[str, Any], *, finished: str, check_mode: b
         "models": _models(facts.get("triton_published") or {}, facts.get("triton_verification") or {}),
         "verification": {key: value for key, value in (facts.get("triton_verification") or {}).items() if key != "models"},
         "monitoring": dict(facts.get("triton_monitoring") or {}),
+        "release": dict(facts.get("triton_release") or {}),
+        "notes": list((facts.get("triton_published") or {}).get("notes") or ()),
     }
 
 
@@ -62,6 +64,8 @@ def render(report: Mapping[str, Any]) -> list[str]:
     lines += _model_table(report["models"])
     lines += _pairs(
         [
+            *_release(report.get("release") or {}),
+            *(("Note", note) for note in report.get("notes") or ()),
             ("Verified", _verified(report)),
             ("Monitoring", _monitoring(report["monitoring"])),
             ("Dashboard", report["monitoring"].get("dashboard", "")),
@@ -119,6 +123,24 @@ def _verified(report: Mapping[str, Any]) -> str:
         return str(verification.get("reason") or "nothing was verified in this run")
     text = f"{verification['models_verified']} models by {verification['requests']} requests"
     return text + f", p50 {verification['p50']:.1f} ms, p99 {verification['p99']:.1f} ms"
+
+
+def _release(release: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What a release or a rollback came to: one line a model, and why it failed, if it did."""
+    lines: list[tuple[str, object]] = []
+    for name, each in sorted((release.get("models") or {}).items()):
+        before, now = _versions(each.get("served")), _versions(each.get("released"))
+        if release.get("result") == "released":
+            lines.append(("Released", f"{name} {now or '(version unknown)'}, before {before or 'nothing'}"))
+        else:
+            gone = f", version {_versions(each['withdrawn'])} withdrawn" if each.get("withdrawn") else ""
+            lines.append(("Rolled back", f"{name} to {before or 'nothing'}{gone}"))
+    reasons = (("Failed", release.get("reason")), ("Unfinished", release.get("unfinished")))
+    return lines + [(label, str(text).splitlines()[0]) for label, text in reasons if text]
+
+
+def _versions(numbers: Sequence[Any] | None) -> str:
+    return ", ".join(str(number) for number in numbers or ())
 
 
 def _monitoring(monitoring: Mapping[str, Any]) -> str:

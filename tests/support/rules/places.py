@@ -33,7 +33,7 @@ def python_sources() -> list[Path]:
 def yaml_sources() -> list[Path]:
     """YAML that Ansible runs: tasks, handlers and playbooks."""
     found = [path for role in roles() for part in ("tasks", "handlers") for path in (role / part).rglob("*.yml")]
-    return sorted([*found, *(ROOT / "playbooks").rglob("*.yml")])
+    return sorted([*found, *(path for path in (ROOT / "playbooks").rglob("*.yml") if path.parent.name != "vars")])
 
 
 def name(path: Path) -> str:

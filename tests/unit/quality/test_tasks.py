@@ -11,6 +11,7 @@ from support.rules import places, tasks
 
 TEMPLATES = sorted(path for role in places.roles() for path in (role / "templates").rglob("*") if path.is_file())
 SETTINGS = sorted(path for role in places.roles() for part in ("defaults", "vars") for path in (role / part).rglob("*.yml"))
+PLAYBOOK_SETTINGS = sorted((places.ROOT / "playbooks" / "vars").glob("*.yml"))
 
 
 @pytest.mark.parametrize("path", places.yaml_sources(), ids=places.name)
@@ -18,7 +19,7 @@ def test_tasks_keep_the_rules(path: Path) -> None:
     assert not tasks.violations(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", [*TEMPLATES, *SETTINGS], ids=places.name)
+@pytest.mark.parametrize("path", [*TEMPLATES, *SETTINGS, *PLAYBOOK_SETTINGS], ids=places.name)
 def test_templates_read_no_injected_facts(path: Path) -> None:
     assert not tasks.injected_facts_in_template(path.read_text(encoding="utf-8"))
 

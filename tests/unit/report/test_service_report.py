@@ -77,3 +77,19 @@ def test_many_services_get_one_line_each():
     lines = service.render_brief([report(), {**report(), "service": "other"}])
     assert len(lines) == 3
     assert lines[2].split()[:3] == ["other", "host", "http://127.0.0.1:8000"]
+
+
+def test_a_release_is_told():
+    entry = {"state": "done", "served": [1], "released": [2], "withdrawn": []}
+    released = {**FACTS, "triton_release": {"result": "released", "models": {"digits": entry}}}
+    text = "\n".join(service.render(service.compose("local", released, finished="", check_mode=False)))
+    assert "Released    digits 2, before 1" in text
+    back = {"digits": {**entry, "withdrawn": [2]}, "new": {"served": [], "withdrawn": [1]}}
+    failed = {"result": "rolled back", "models": back, "reason": "Ask: 1 of 2 failed\nmore", "unfinished": ""}
+    facts = {**FACTS, "triton_release": failed, "triton_published": {"notes": ["digits stays as it is"]}}
+    text = "\n".join(service.render(service.compose("local", facts, finished="", check_mode=False)))
+    assert "Rolled back digits to 1, version 2 withdrawn" in text
+    assert "Rolled back new to nothing, version 1 withdrawn" in text
+    assert "Failed      Ask: 1 of 2 failed\n" in text
+    assert "Note        digits stays as it is" in text
+    assert "Unfinished" not in text

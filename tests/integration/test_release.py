@@ -1,0 +1,204 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Releases and rollbacks on a real server, under a load of real clients over HTTP and gRPC that never sees a failed request."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+from support.ansible_runs import ROOT, Result, environment, run_playbook
+from support.tritonserver import TritonServer, write_python_model
+
+NAME = "scorer"
+# OUT is IN + 1, VERSION is the version that answers.
+CODE = """
+import numpy as np
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.version = int(args["model_version"])
+        {initialize}
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            values = pb.get_input_tensor_by_name(request, "IN").as_numpy()
+            version = np.full(values.shape, self.version, dtype=np.int32)
+            answers.append(pb.InferenceResponse([pb.Tensor("OUT", values + {add}), pb.Tensor("VERSION", version)]))
+        return answers
+"""
+CONFIG = """
+backend: "python"
+max_batch_size: 0
+input [ {{ name: "IN" data_type: TYPE_INT32 dims: [ 1 ] }} ]
+output [ {{ name: "OUT" data_type: TYPE_INT32 dims: [ 1 ] }}, {{ name: "VERSION" data_type: TYPE_INT32 dims: [ 1 ] }} ]
+parameters {{ key: "belongs_to" value {{ string_value: "{version}" }} }}
+"""
+GOLDEN = {"requests": [{"inputs": [{"name": "IN", "values": [41]}], "expect": [{"output": "OUT", "values": [42]}]}]}
+
+
+class Load:
+    """Clients that ask without a pause. failures: requests that were not answered. seen: version → answers."""
+
+    def __init__(self, server: TritonServer) -> None:
+        self.failures: list[str] = []
+        self.seen: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._mutex = threading.Lock()
+        kinds = ((tritonclient.http, f"127.0.0.1:{server.http_port}"), (tritonclient.grpc, f"127.0.0.1:{server.grpc_port}"))
+        self._threads = [threading.Thread(target=self._ask, args=kind, daemon=True) for kind in kinds * 2]
+
+    def _ask(self, kind: Any, url: str) -> None:
+        client = kind.InferenceServerClient(url)
+        tensor = kind.InferInput("IN", [1], "INT32")
+        tensor.set_data_from_numpy(np.array([1], dtype=np.int32))
+        while not self._stop.wait(0.004):
+            try:
+                version = int(client.infer(NAME, [tensor]).as_numpy("VERSION")[0])
+            except (tritonclient.utils.InferenceServerException, OSError) as error:
+                self.failures.append(f"{kind.__name__}: {error}")
+            else:
+                with self._mutex:
+                    self.seen[version] = self.seen.get(version, 0) + 1
+        client.close()
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+@dataclass
+class Service:
+    """A server, its source, and the playbooks run against it."""
+
+    home: Path
+    server: TritonServer
+    loads: list[Load] = field(default_factory=list)
+
+    @property
+    def source(self) -> Path:
+        return self.home / "source"
+
+    @property
+    def repository(self) -> Path:
+        return self.home / "models"
+
+    def write(self, version: int, *, add: int = 1, initialize: str = "pass", name: str = NAME) -> None:
+        write_python_model(
+            self.source, name, version, code=CODE.format(add=add, initialize=initialize), config=CONFIG.format(version=version)
+        )
+
+    def inventory(self, **more: Any) -> Path:
+        path = self.home / "inventory.json"
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "triton_target": "host",
+            "triton_models": str(self.source),
+            "triton_golden": str(self.home / "golden"),
+            "triton_repository": str(self.repository),
+            "triton_endpoint": self.server.endpoint,
+            "triton_report_dir": str(self.home / "reports"),
+            "release_record": str(self.home / "state" / "loaded.json"),
+            "release_control_mode": self.server.mode,
+            "release_timeout": 30,
+            "verify_retries": 0,
+            **more,
+        }
+        path.write_text(json.dumps({"triton": {"hosts": {"served": variables}}}))
+        return path
+
+    def play(self, name: str, *flags: str, rc: int = 0, **more: Any) -> Result:
+        return run_playbook(f"serving.triton.{name}", self.inventory(**more), *flags, rc=rc)
+
+    def serves(self) -> list[str]:
+        client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{self.server.http_port}")
+        index = client.get_model_repository_index()
+        client.close()
+        return sorted(f"{each['name']}:{each['version']}" for each in index if each.get("state") == "READY")
+
+    def held(self) -> dict[str, bytes]:
+        files = [path for path in self.repository.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        return {str(path.relative_to(self.repository)): path.read_bytes() for path in files}
+
+    def versions(self, name: str = NAME) -> list[str]:
+        return sorted(path.name for path in (self.repository / name).glob("[0-9]*"))
+
+
+def make(home: Path, mode: str) -> Iterator[Service]:
+    for name in ("source", "models", "golden", "state"):
+        (home / name).mkdir()
+    (home / "golden" / f"{NAME}.yml").write_text(json.dumps(GOLDEN))
+    with TritonServer(home / "models", mode=mode) as server:
+        service = Service(home, server)
+        service.write(1)
+        yield service
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    yield from make(tmp_path, "explicit")
+
+
+def message(result: Result) -> str:
+    return str(result.tasks("failed")[-1]["result"]["msg"])
+
+
+def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service: Service) -> None:
+    service.play("release", "--diff")
+    assert service.serves() == [f"{NAME}:1"]
+    with Load(service.server) as load:
+        # A good one.
+        service.write(2)
+        before = service.held()
+        predicted = service.play("release", "--check", "--diff")
+        assert predicted.changed > 0
+        assert service.held() == before
+        told = service.play("release")
+        assert "released" in told.stdout
+        assert service.serves() == [f"{NAME}:2"]
+        assert service.play("release").changed == 0
+        # One that answers wrongly.
+        good = service.held()
+        service.write(3, add=2)
+        failed = service.play("release", rc=2)
+        assert "42" in message(failed)
+        assert service.serves() == [f"{NAME}:2"]
+        assert service.versions() == ["1", "2"]
+        left = service.held()
+        assert {key: left[key] for key in good if "/" in key and not key.endswith("config.pbtxt")} == {
+            key: good[key] for key in good if "/" in key and not key.endswith("config.pbtxt")
+        }
+        assert b'string_value: "2"' in left[f"{NAME}/config.pbtxt"]
+        assert load.seen.get(3), "it did serve for a moment"
+        # A second run fails the same clear way, and changes nothing.
+        again = service.play("release", rc=2)
+        assert again.changed == 0
+        assert "version 3 was withdrawn" in message(again)
+        assert service.held() == left
+        # By hand, twice.
+        service.play("rollback", rollback_models=[NAME])
+        back = service.play("rollback", rollback_to={NAME: 1})
+        assert back.changed > 0
+    assert load.failures == []

@@ -1,0 +1,232 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whatever a release published, the way back leads to what served before, also when runs die on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fakes import FakeClock
+from support.memory_store import DiedError, MemoryStore
+from support.publish_sources import Source, file_of
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest, ModelTree, parse
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, report
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.releases import Releases, Wish
+
+OLD, NEW = 'backend: "python"\n', 'backend: "python"\nmax_batch_size: 8\n'
+PINNED = f"{OLD}version_policy {{ specific {{ versions: [ 1 ] }} }}\n"
+
+
+def model(config: str | None, *versions: int, **more: str) -> ModelTree[Any]:
+    files = {f"{name}.txt": file_of(text) for name, text in more.items()}
+    config_file = {} if config is None else {"config.pbtxt": file_of(config)}
+    return ModelTree({**files, **config_file}, {number: {"model.py": file_of(f"code {number}")} for number in versions})
+
+
+TEXTS = [OLD, NEW, "a", "b", *(f"code {number}" for number in range(9))]
+BEFORE = {"m": model(OLD, 1, labels="a"), "other": model(OLD, 1)}
+AFTER = {"m": model(NEW, 1, 2, names="b"), "other": model(OLD, 1), "new": model(OLD, 1)}
+
+
+class Bench:
+    """A store, a journal, and what is done with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = MemoryStore({file_of(text).sha256: text.encode() for text in TEXTS})
+        self.path = folder / "releases.json"
+
+    def publish(self, source: Source, **options: Any) -> dict[str, Any]:
+        publisher = Publisher(self.store, source, Options(**options), Manners(clock=FakeClock()))
+        plan = publisher.plan(publisher.observe())
+        if plan:
+            publisher.apply(plan)
+        return report(plan)
+
+    def do(self, state: str, *models: str, check: bool = False, **more: Any) -> dict[str, Any]:
+        service = Releases(self.store, str(self.path), Wish(state, models, **more), FakeClock())
+        seen = service.observe()
+        plan = service.plan(seen)
+        if plan and not check:
+            service.apply(plan)
+        return {"actions": plan.describe(), "diff": plan.diff(), **service.result(seen, plan, not check)}
+
+    def text(self, key: str) -> str:
+        return self.store.objects[key].decode()
+
+    def held(self, name: str = "") -> list[str]:
+        return sorted(
+            key for key in self.store.objects if key.startswith(f"{name}/" if name else "") and "/" in key and ".serving" not in key
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        return parse(self.store.read_manifest())[0] or Manifest()
+
+    def states(self) -> dict[str, str]:
+        return {name: each["state"] for name, each in json.loads(self.path.read_text())["models"].items()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(tmp_path)
+    bench.publish(BEFORE)
+    return bench
+
+
+def went_back(bench: Bench) -> None:
+    assert bench.held() == ["m/1/model.py", "m/config.pbtxt", "m/labels.txt", "other/1/model.py", "other/config.pbtxt"]
+    assert bench.text("m/config.pbtxt") == PINNED
+    assert bench.states() == {"m": "cleared", "new": "cleared"}
+    assert bench.manifest.pending == ()
+    assert bench.publish(AFTER)["held_models"].keys() == {"m", "new"}
+    assert bench.publish(AFTER)["changed_models"] == []
+    assert bench.do("withdrawn")["actions"] == bench.do("cleared")["actions"] == []
+
+
+def test_a_failed_release_leads_back(bench: Bench) -> None:
+    assert bench.do("begun", "m", "new", check=True)["actions"] == bench.do("begun", "m", "new")["actions"] != []
+    bench.publish(AFTER)
+    wanted = bench.do("begun", "m", "new")
+    assert wanted["actions"] == []
+    assert wanted["serving"] == ["m:2", "new:1"]
+    back = bench.do("withdrawn", why="wrong answers")
+    assert back["serving"] == ["m:1"]
+    assert back["leaving"] == ["m:2", "new:1"]
+    assert back["revisions"].keys() == {"m", "other"}
+    assert "m/2/model.py" in bench.held(), "servers may hold it still"
+    assert bench.do("cleared", check=True)["actions"] == ["remove m 2", "remove new 1"]
+    assert bench.do("cleared", busy=("m",))["open"] == ["m"]
+    bench.do("cleared")
+    went_back(bench)
+    assert "wrong answers" in bench.publish(AFTER)["held_models"]["m"]
+
+
+def everything(bench: Bench, fail: Callable[[], None]) -> None:
+    bench.do("begun", "m", "new")
+    bench.publish(AFTER)
+    fail()
+    bench.do("withdrawn", why="x")
+    bench.do("cleared")
+
+
+@pytest.mark.parametrize("fuse", range(1, 24))
+def test_a_way_back_that_dies_is_gone_to_its_end_by_the_next(bench: Bench, fuse: int) -> None:
+    def fail() -> None:
+        bench.store.fuse = fuse
+
+    with contextlib.suppress(DiedError):
+        everything(bench, fail)
+    bench.store.fuse = None
+    bench.do("withdrawn", why="x")
+    bench.do("cleared")
+    went_back(bench)
+
+
+@pytest.mark.parametrize("fuse", range(1, 12))
+def test_a_publish_that_dies_in_a_release_is_finished_or_undone(bench: Bench, fuse: int) -> None:
+    bench.do("begun", "m", "new")
+    bench.store.fuse = fuse
+    with contextlib.suppress(DiedError):
+        bench.publish(AFTER)
+    bench.store.fuse = None
+    assert bench.do("begun", "m", "new")["actions"] == [], "what served before is known"
+    bench.publish(AFTER)
+    bench.do("withdrawn", why="x")
+    bench.do("cleared")
+    went_back(bench)
+
+
+def test_what_never_was_published_needs_no_way_back(bench: Bench) -> None:
+    before = dict(bench.store.objects)
+    bench.do("begun", "m", "new")
+    back = bench.do("withdrawn", why="the disk is full")
+    assert back["leaving"] == back["open"] == []
+    assert bench.store.objects == before
+    assert bench.publish(BEFORE)["held_models"] == {}
+
+
+def test_a_rollback_by_hand_goes_one_release_back_and_stays_there(bench: Bench) -> None:
+    bench.do("begun", "m")
+    bench.publish({"m": AFTER["m"]})
+    assert bench.do("done", "m")["releases"]["m"]["released"] == [2]
+    assert bench.do("done", "m")["actions"] == []
+    bench.do("withdrawn", "m", why="slow")
+    bench.do("cleared")
+    assert bench.text("m/config.pbtxt") == PINNED
+    assert bench.text("m/labels.txt") == "a"
+    assert bench.do("withdrawn", "m", why="slow")["actions"] == []
+    # The next version is published as ever; what was withdrawn stays away.
+    bench.do("begun", "m")
+    bench.publish({"m": model(NEW, 1, 2, 3)})
+    assert bench.do("begun", "m")["serving"] == ["m:3"]
+    assert [key for key in bench.held("m") if key.startswith("m/2")] == []
+    assert bench.do("done", "m")["releases"]["m"]["served"] == [1]
+
+
+def test_a_rollback_by_hand_goes_to_a_version(bench: Bench) -> None:
+    bench.publish({"m": model(OLD, 1, 2, 3, labels="a")})
+    with pytest.raises(InputError, match="version 7 is not published"):
+        bench.do("withdrawn", to={"m": 7})
+    assert bench.do("withdrawn", to={"m": 1})["leaving"] == ["m:3"]
+    bench.do("cleared")
+    assert [key for key in bench.held("m") if key.endswith("model.py")] == ["m/1/model.py", "m/2/model.py"]
+    assert bench.do("withdrawn", to={"m": 1})["actions"] == []
+    assert bench.do("withdrawn", to={"m": 2})["serving"] == ["m:2"]
+
+
+def test_without_a_journal_the_next_older_version_is_taken(bench: Bench) -> None:
+    bench.publish({"m": model(OLD, 1, 2, 3, labels="a")})
+    assert bench.do("withdrawn", "m")["serving"] == ["m:2"]
+    with pytest.raises(InputError, match="nothing is known to have served before version 1"):
+        bench.do("withdrawn", "other")
+    with pytest.raises(InputError, match="nobody is not published"):
+        bench.do("withdrawn", "nobody")
+
+
+def test_what_serves_is_what_the_server_says(bench: Bench) -> None:
+    """Version 2 was published, and never loaded."""
+    bench.publish({"m": model(NEW, 1, 2, labels="a")})
+    assert bench.do("begun", "m", serving={"m": (1,)})["releases"]["m"]["served"] == [1]
+    assert bench.do("withdrawn", why="x")["leaving"] == ["m:2"]
+
+
+def test_a_configuration_alone_can_be_withdrawn(bench: Bench) -> None:
+    bench.do("begun", "m")
+    bench.publish({"m": model(NEW, 1, labels="a")})
+    assert bench.do("withdrawn", why="does not load")["open"] == []
+    assert bench.text("m/config.pbtxt") == PINNED
+    assert bench.publish({"m": model(NEW, 1, labels="a")})["held_models"] == {"m": "its configuration was withdrawn (does not load)"}
+    assert bench.publish({"m": model(OLD, 1, labels="a")})["changed_models"] == ["m"]
+
+
+def test_a_model_without_a_configuration_is_pinned_too(bench: Bench) -> None:
+    bench.publish({"bare": model(None, 1)})
+    bench.do("begun", "bare")
+    bench.publish({"bare": model(NEW, 1, 2)})
+    bench.do("withdrawn", why="x")
+    assert bench.text("bare/config.pbtxt") == "version_policy { specific { versions: [ 1 ] } }\n"
+
+
+def test_it_may_be_tried_again_by_consent(bench: Bench) -> None:
+    bench.do("begun", "m")
+    bench.publish({"m": AFTER["m"]})
+    bench.do("withdrawn", why="a timeout")
+    bench.do("cleared")
+    assert bench.do("begun", "m", again=("m",))["actions"] == ["begin release of m (version 1 before)", "allow m again"]
+    assert bench.publish({"m": AFTER["m"]})["changed_models"] == ["m"]
+    assert bench.manifest.withdrawn == {}
+    assert bench.do("begun", "m")["serving"] == ["m:2"]
+
+
+def test_a_damaged_journal_is_told(bench: Bench) -> None:
+    bench.path.write_text('{"models": {"m": {}}}')
+    with pytest.raises(InputError, match="journal of releases is damaged"):
+        bench.do("begun", "m")
