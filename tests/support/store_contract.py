@@ -15,16 +15,30 @@ of that store runs, not before; a package that cannot be imported skips the test
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 import pytest
+
+from ansible_collections.serving.triton.plugins.modules import model_repository
+
+from . import ansible_runs
+
+FQCN = "serving.triton.model_repository"
+MODULE = "ansible_collections.serving.triton.plugins.modules.model_repository"
+OWN_PREFIX = ".serving-triton"
+MANIFEST = ".serving-triton.json"
+LOCK = ".serving-triton.lock"
 
 
 class UnavailableError(Exception):
@@ -128,3 +142,91 @@ def open_store_under_test() -> Iterator[FolderUnderTest]:
         yield FolderUnderTest(root, "models")
     finally:
         shutil.rmtree(root)
+
+
+# --- a publisher
+
+
+class Publishing:
+    """A source and the repository that it is published to. Runs in this process (`publish`), or as Ansible would (`run`, `start`)."""
+
+    def __init__(self, store: StoreUnderTest, home: Path) -> None:
+        self.store, self.home, self.source = store, home, home / "source"
+        self.source.mkdir(parents=True, exist_ok=True)
+
+    def arguments(self, **options: Any) -> dict[str, Any]:
+        """What the module is given."""
+        base = {"repository": self.store.url, "digest_cache": str(self.home / "digests.json"), "lint": False, **self.store.module_options}
+        present = {"src": str(self.source)} if options.get("state", "present") == "present" else {}
+        return {**base, **present, **options}
+
+    def publish(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        """One run of the module's own parts. Raises what it would tell as its failure."""
+        spec = model_repository.argument_spec()
+        params = {name: each.get("default") for name, each in spec.items()} | self.arguments(**options)
+        for name in ("s3", "oss", "gcs", "azure"):
+            given = params[name] or {}
+            params[name] = {option: each.get("default") for option, each in spec[name]["options"].items()} | dict(given)
+        with mock.patch.dict(os.environ, self.store.environment):
+            publisher = model_repository.build(params)
+            actual = publisher.observe()
+            plan = publisher.plan(actual)
+            if plan and not check:
+                publisher.apply(plan)
+            answer = publisher.result(actual, plan, bool(plan) and not check)
+        return {"changed": bool(plan), "actions": plan.describe(), "diff": plan.diff(), **answer}
+
+    def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        """The module in a process of its own."""
+        args = self.arguments(**options)
+        return ansible_runs.run_module(FQCN, args, check=check, diff=True, env=dict(self.store.environment))
+
+    def start(self, **options: Any) -> subprocess.Popen[bytes]:
+        """The module in a process of its own, running. Its arguments go by its standard input."""
+        payload = {"ANSIBLE_MODULE_ARGS": {**self.arguments(**options), "_ansible_remote_tmp": tempfile.gettempdir()}}
+        process = subprocess.Popen(
+            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=ansible_runs.environment(**self.store.environment),
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(payload).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def add(self, model: str, version: int = 1, *, config: str = "", **files: str) -> Path:
+        """Writes a version of a model: its model file, weights, and files by their name without .txt; and the model's configuration."""
+        folder = self.source / model / str(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.py").write_text(f"# {model} {version}\n")
+        (folder / "weights").write_text(f"weights of {model} {version}\n" * 50)
+        for name, text in files.items():
+            (folder / f"{name}.txt").write_text(text)
+        (self.source / model / "config.pbtxt").write_text(config or f'backend: "python"\n# {version}\n')
+        return self.source / model
+
+    def add_ensemble(self, model: str) -> None:
+        """A model whose version is an empty folder."""
+        (self.source / model / "1").mkdir(parents=True)
+        (self.source / model / "config.pbtxt").write_text('platform: "ensemble"\n')
+
+    def wanted(self) -> dict[str, bytes]:
+        """What the source holds."""
+        return {str(path.relative_to(self.source)): path.read_bytes() for path in self.source.rglob("*") if path.is_file()}
+
+    def everything(self) -> set[str]:
+        """Every key of the repository."""
+        return self.store.keys()
+
+    def published(self) -> dict[str, bytes]:
+        """What the repository holds, without what is ours to keep order (the manifest, what stands for an empty version)."""
+        keys = {key for key in self.everything() if not key.startswith(OWN_PREFIX) and not key.endswith("/.keep")}
+        return {key: self.store.get(key) or b"" for key in keys}
+
+    def own(self) -> set[str]:
+        """What keeps order."""
+        return {key for key in self.everything() if key.startswith(OWN_PREFIX)}
+
+    def is_settled(self) -> bool:
+        """Whether the repository holds just what the source holds, no lock and no leftovers, and a run has nothing to do."""
+        return self.published() == self.wanted() and self.own() == {MANIFEST} and not self.publish()["changed"]
