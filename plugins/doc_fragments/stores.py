@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+import re
+
+
+def _only(text: str, *options: str) -> str:
+    """The documentation of these options alone."""
+    head, *parts = re.split(r"(?m)^(?=  \w+:$)", text)
+    return head + "".join(part for part in parts if part.split(":", 1)[0].strip() in options)
+
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -171,3 +179,6 @@ options:
     description: PEM file of the authorities to trust instead of the system's. E(AWS_CA_BUNDLE), for C(s3://), when left out.
     type: path
 """
+
+    # For modules that speak to this store alone.
+    OSS = _only(DOCUMENTATION, "oss", "timeout", "attempts", "validate_certs", "ca_path")
