@@ -243,11 +243,11 @@ class OssUnderTest:
 
     conditional = True
 
-    def __init__(self, root: str, module_options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        self.url, self._root = root, root
+    def __init__(self, root: str, module_options: Mapping[str, Any], environment: Mapping[str, str], name: str = "models") -> None:
+        self.url, self._root = f"{root}/{name}", root
         self.module_options, self.environment = module_options, environment
         self.secrets = [environment[name] for name in ("OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN") if environment.get(name)]
-        place = locate(root.removeprefix("oss://"), module_options["oss"], environment)
+        place = locate(self.url.removeprefix("oss://"), module_options["oss"], environment)
         self._bucket, self._prefix = place.bucket, place.prefix
         config = alibabacloud_oss_v2.config.load_default()
         config.region, config.endpoint = place.region, place.endpoint
@@ -255,7 +255,7 @@ class OssUnderTest:
         self._client = alibabacloud_oss_v2.Client(config)
 
     def at(self, place: str) -> OssUnderTest:
-        return OssUnderTest(f"{self._root}/{place}", self.module_options, self.environment)
+        return OssUnderTest(self._root, self.module_options, self.environment, place)
 
     def put(self, key: str, data: bytes) -> None:
         self._client.put_object(alibabacloud_oss_v2.PutObjectRequest(self._bucket, self._prefix + key, body=data))
