@@ -20,8 +20,32 @@ def _folder(path: str, options: StoreOptions) -> Store:
     return PosixStore(path, options)
 
 
+def _s3(rest: str, options: StoreOptions) -> Bucket:
+    from .s3 import open_bucket
+
+    return open_bucket(rest, options)
+
+
+def _oss(rest: str, options: StoreOptions) -> Bucket:
+    from .oss import open_bucket
+
+    return open_bucket(rest, options)
+
+
+def _gcs(rest: str, options: StoreOptions) -> Bucket:
+    from .gcs import open_bucket
+
+    return open_bucket(rest, options)
+
+
+def _azure(rest: str, options: StoreOptions) -> Bucket:
+    from .azure import open_bucket
+
+    return open_bucket(rest, options)
+
+
 # Called with what follows the scheme.
-BUCKETS: dict[str, Callable[[str, StoreOptions], Bucket]] = {}
+BUCKETS: dict[str, Callable[[str, StoreOptions], Bucket]] = {"s3": _s3, "oss": _oss, "gs": _gcs, "as": _azure}
 
 
 def _objects(scheme: str) -> Callable[[str, StoreOptions], Store]:
