@@ -12,19 +12,15 @@ author: serving.triton contributors (@serving-triton)
 description:
   - The steps of the playbooks C(serving.triton.release) and C(serving.triton.rollback) that concern the repository. They call it before
     and after M(serving.triton.model_repository) publishes and M(serving.triton.model) loads.
-  - A journal on the host of the server keeps, for each model, which versions served before its last release, and the model's files
-    outside of versions as they were. It is written before anything is published, so a run that dies is finished or undone by the next.
+  - The repository's manifest keeps, for each model, which versions served before its last release, and the model's files outside of
+    versions as they were. It does so before anything is published, so a run that dies is finished or undone by the next.
   - "Going back is one switch: the old configuration, with C(version_policy) set to the versions that served before."
-  - What was withdrawn is marked in the repository's manifest. M(serving.triton.model_repository) does not publish it again, whoever
+  - What was withdrawn is marked there too. M(serving.triton.model_repository) does not publish it again, whoever
     runs it, and its version number stays taken; O(again) allows it once more. A newer version of the model is published as ever.
 options:
   repository:
     description: The repository, as M(serving.triton.model_repository) takes it.
     type: str
-    required: true
-  journal:
-    description: File on the host that keeps the releases.
-    type: path
     required: true
   state:
     description:
@@ -84,14 +80,12 @@ EXAMPLES = r"""
 - name: Remember what serves
   serving.triton.release:
     repository: /srv/triton/models
-    journal: /var/lib/triton/releases.json
     state: begun
     models: [digits]
 
 - name: Go back to version 3
   serving.triton.release:
     repository: /srv/triton/models
-    journal: /var/lib/triton/releases.json
     state: withdrawn
     to: {digits: 3}
     reason: wrong on rotated images
@@ -135,6 +129,8 @@ actions:
   sample: ["take back digits (version 1 again)"]
 """
 
+import getpass
+import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -147,7 +143,6 @@ from ..module_utils.stores.releases import Releases
 def argument_spec() -> dict[str, Any]:
     return {
         "repository": {"type": "str", "required": True},
-        "journal": {"type": "path", "required": True},
         "state": {"type": "str", "choices": ["begun", "done", "withdrawn", "cleared"], "required": True},
         "models": {"type": "list", "elements": "str", "default": []},
         "to": {"type": "dict", "default": {}},
@@ -185,7 +180,7 @@ def build(params: dict[str, Any]) -> Releases:
     wish = Wish(params["state"], to=to, serving=ready(params["serving"]), why=params["reason"], **lists)
     # Only the models concerned are listed.
     store = open_store(params["repository"], StoreOptions(list_all=False, **store_settings(params)))
-    return Releases(store, params["journal"], wish)
+    return Releases(store, wish, f"{getpass.getuser()}@{socket.gethostname()}")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..core.errors import InputError
@@ -67,11 +67,29 @@ class Withdrawn:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A model's last release, see release.py. state: begun, done, withdrawn or cleared. served: versions that served before; none where the
+    model is new.
+
+    versions, files: what was published before, files outside of versions as text. released: what serves by a release that is done.
+    bad: versions that were withdrawn. why: for people.
+    """
+
+    state: str
+    served: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    released: tuple[int, ...] = ()
+    bad: tuple[int, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """models: name → what we published of it. pending: models that a publish was about to change when it wrote this.
 
     created_root: the repository's folder was made by us, so it goes with the last model. publisher, time: for people; never compared.
-    withdrawn: model → what is not to be published again.
+    withdrawn: model → what is not to be published again. releases: model → its last release.
     """
 
     models: Mapping[str, ModelTree[FileRecord]] = field(default_factory=dict)
@@ -80,6 +98,7 @@ class Manifest:
     publisher: str = field(default="", compare=False)
     time: str = field(default="", compare=False)
     withdrawn: Mapping[str, tuple[Withdrawn, ...]] = field(default_factory=dict)
+    releases: Mapping[str, Release] = field(default_factory=dict)
 
 
 def is_safe_path(path: str) -> bool:
@@ -104,6 +123,8 @@ def dump(manifest: Manifest) -> bytes:
     }
     if manifest.withdrawn:
         document["withdrawn"] = {name: [_dump_withdrawn(each) for each in marks] for name, marks in sorted(manifest.withdrawn.items())}
+    if manifest.releases:
+        document["releases"] = {name: asdict(each) for name, each in sorted(manifest.releases.items())}
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
@@ -154,11 +175,20 @@ def _parse_withdrawn(document: dict[str, Any]) -> Withdrawn:
     return Withdrawn(versions, str(document["files"]), str(document["why"]), bool(document["again"]))
 
 
+def _parse_release(document: dict[str, Any]) -> Release:
+    lists = {key: tuple(int(number) for number in document[key]) for key in ("served", "versions", "released", "bad")}
+    # These paths are written to, as those below.
+    files = {path: str(text) for path, text in document["files"].items() if is_safe_path(path)}
+    return Release(str(document["state"]), files=files, why=str(document["why"]), **lists)
+
+
 def _parse(document: dict[str, Any]) -> Manifest:
     models = {_name(name): _parse_model(model) for name, model in document["models"].items()}
     pending = tuple(_name(name) for name in document["pending"])
     withdrawn = {_name(name): tuple(map(_parse_withdrawn, marks)) for name, marks in document.get("withdrawn", {}).items()}
-    return Manifest(models, pending, bool(document["created_root"]), str(document["publisher"]), str(document["time"]), withdrawn)
+    releases = {_name(name): _parse_release(each) for name, each in document.get("releases", {}).items()}
+    about = str(document["publisher"]), str(document["time"])
+    return Manifest(models, pending, bool(document["created_root"]), *about, withdrawn, releases)
 
 
 def _parse_model(document: dict[str, Any]) -> ModelTree[FileRecord]:

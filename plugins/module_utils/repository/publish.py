@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import ConflictError, InputError
@@ -209,7 +209,7 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
     notes = chosen.notes + tuple(note for planner in planners for note in planner.notes)
     # What is held is not touched, so what was begun there stays begun.
     pending = tuple(name for name in observed.committed.pending if name in chosen.held)
-    left = Manifest(models, pending, observed.committed.created_root, withdrawn=chosen.left)
+    left = replace(observed.committed, models=models, pending=pending, withdrawn=chosen.left)
     return _publication(changes + _held(chosen, observed), left, observed, notes)
 
 
@@ -225,7 +225,7 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     if options.version is not None:
         changes = [_without_version(name, options.version, observed, options) for name in options.models]
         models = {**committed.models, **{each.name: _left(each, committed) for each in changes if each.name in committed.models}}
-        return _publication(changes, Manifest(models, (), committed.created_root, withdrawn=committed.withdrawn), observed)
+        return _publication(changes, replace(committed, models=models, pending=()), observed)
     names = options.models or tuple(sorted({*committed.models, *committed.pending}))
     conflicts = [text for name in names for text in _foreign(name, observed, options)]
     if conflicts:
@@ -233,8 +233,9 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     changes = [_removal(name) for name in names if name in observed.names]
     models = {name: tree for name, tree in committed.models.items() if name not in names}
     withdrawn = {name: marks for name, marks in committed.withdrawn.items() if name not in names}
-    left = Manifest(models, (), committed.created_root, withdrawn=withdrawn) if options.models and observed.manifest else None
-    return _publication(changes, left, observed)
+    releases = {name: each for name, each in committed.releases.items() if name not in names}
+    left = replace(committed, models=models, pending=(), withdrawn=withdrawn, releases=releases)
+    return _publication(changes, left if options.models and observed.manifest else None, observed)
 
 
 class _ModelPlan:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Releases of models: what served before each, and what going back to it means for the repository. Pure.
 
-The journal is written before anything is published, so that a run that dies is finished, or undone, by the next. An entry is
+The manifest knows of a release before anything of it is published: a run that dies is finished, or undone, by the next. A release is
 
     begun      what served before is kept here, and the new may be published; not yet proved
     done       proved
@@ -13,39 +13,17 @@ The journal is written before anything is published, so that a run that dies is 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 
 from ..core.errors import InputError
 from .layout import CONFIG_FILE
-from .manifest import FileRecord, ModelTree, Withdrawn
+from .manifest import FileRecord, ModelTree, Release, Withdrawn
 from .publish_steps import Step, served_versions, specify_versions
 from .withdrawn import content
 
 BEGUN, DONE, WITHDRAWN, CLEARED = "begun", "done", "withdrawn", "cleared"
 OPEN = (BEGUN, WITHDRAWN)
-_STATES = (BEGUN, DONE, WITHDRAWN, CLEARED)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model's last release. served: versions that served before; none where the model is new.
-
-    versions, files: what was published before, files outside of versions as text. released: what serves by a release that is done.
-    bad: versions that were withdrawn. why: for people.
-    """
-
-    state: str
-    served: tuple[int, ...] = ()
-    versions: tuple[int, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    released: tuple[int, ...] = ()
-    bad: tuple[int, ...] = ()
-    why: str = ""
-
-
-Journal = Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
@@ -68,49 +46,28 @@ class Published:
 class Retreat:
     """What takes one model back. steps: switches in order. record: what the manifest holds then. mark: what must not come back."""
 
-    entry: Entry
+    entry: Release
     steps: tuple[Step, ...] = ()
     record: ModelTree[FileRecord] | None = None
     mark: Withdrawn | None = None
 
 
-def dump_journal(journal: Journal) -> str:
-    return json.dumps({"schema": 1, "models": {name: asdict(journal[name]) for name in sorted(journal)}}, indent=1) + "\n"
-
-
-def parse_journal(text: str, where: str) -> dict[str, Entry]:
-    """Raises InputError where it is damaged: without it nobody knows what served before."""
-    try:
-        return {str(name): _entry(each) for name, each in json.loads(text)["models"].items()} if text else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "Look at what the servers serve; then remove the file. Releases begin anew without it."
-        raise InputError(f"the journal of releases is damaged ({error})", where=where, remedy=remedy) from error
-
-
-def _entry(document: Mapping[str, object]) -> Entry:
-    numbers = {key: tuple(int(number) for number in document[key]) for key in ("served", "versions", "released", "bad")}  # type: ignore[attr-defined]
-    if document["state"] not in _STATES:
-        raise ValueError(f"state {document['state']!r}")
-    files = {str(path): str(text) for path, text in document["files"].items()}  # type: ignore[attr-defined]
-    return Entry(state=str(document["state"]), files=files, why=str(document["why"]), **numbers)
-
-
-def begin(there: Published | None, serving: Sequence[int], files: Mapping[str, str]) -> Entry:
+def begin(there: Published | None, serving: Sequence[int], files: Mapping[str, str]) -> Release:
     """The entry of a release that begins. serving: versions that are ready on the servers now, empty where unknown."""
     if there is None:
-        return Entry(BEGUN)
+        return Release(BEGUN)
     ready = tuple(sorted(set(serving) & set(there.record.versions)))
-    return Entry(BEGUN, ready or there.serves, tuple(sorted(there.record.versions)), dict(files))
+    return Release(BEGUN, ready or there.serves, tuple(sorted(there.record.versions)), dict(files))
 
 
-def retreat(entry: Entry | None, there: Published | None, to: int | None, why: str) -> Retreat:
+def retreat(entry: Release | None, there: Published | None, to: int | None, why: str) -> Retreat:
     """Back to what served before the release, or to version `to`.
 
     Raises InputError where there is no such version, or where nobody knows what served before.
     """
     if there is None:
         # A new model of which nothing was published, or that somebody took away meanwhile.
-        return Retreat(Entry(CLEARED, why=why))
+        return Retreat(Release(CLEARED, why=why))
     begun = entry is not None and entry.state == BEGUN
     target = (to,) if to is not None else _target(entry, there)
     if not target:
@@ -125,14 +82,14 @@ def retreat(entry: Entry | None, there: Published | None, to: int | None, why: s
     return _switch(there, target, tuple(sorted(came - set(target))), _before(entry, target), why)
 
 
-def _before(entry: Entry | None, target: tuple[int, ...]) -> Mapping[str, str] | None:
+def _before(entry: Release | None, target: tuple[int, ...]) -> Mapping[str, str] | None:
     """The files that belong to the versions gone back to; None where that is not known: then they stay as they are."""
     if entry is None or not entry.versions or entry.state not in (BEGUN, DONE):
         return None
     return entry.files if entry.state == BEGUN or target == entry.served else None
 
 
-def _target(entry: Entry | None, there: Published) -> tuple[int, ...]:
+def _target(entry: Release | None, there: Published) -> tuple[int, ...]:
     if entry is not None and (entry.state == BEGUN or there.serves == (entry.released if entry.state == DONE else entry.served)):
         return entry.served
     older = [number for number in there.record.versions if number < min(there.serves, default=0)]
@@ -145,7 +102,7 @@ def _target(entry: Entry | None, there: Published) -> tuple[int, ...]:
 def _forget(there: Published, why: str) -> Retreat:
     """A new model: servers unload it, then it goes."""
     bad = tuple(sorted(there.record.versions))
-    return Retreat(Entry(WITHDRAWN, bad=bad, why=why), record=there.record, mark=_mark(there, bad, why))
+    return Retreat(Release(WITHDRAWN, bad=bad, why=why), record=there.record, mark=_mark(there, bad, why))
 
 
 def _mark(there: Published, bad: Sequence[int], why: str) -> Withdrawn:
@@ -156,7 +113,7 @@ def _mark(there: Published, bad: Sequence[int], why: str) -> Withdrawn:
 def _switch(there: Published, target: tuple[int, ...], bad: tuple[int, ...], before: Mapping[str, str] | None, why: str) -> Retreat:
     name, have = there.name, {path: each.sha256 for path, each in there.record.files.items()}
     same = before is None or {path: digest(text) for path, text in before.items()} == have
-    entry = Entry(WITHDRAWN if bad else CLEARED, target, tuple(sorted(there.record.versions)), bad=bad, why=why)
+    entry = Release(WITHDRAWN if bad else CLEARED, target, tuple(sorted(there.record.versions)), bad=bad, why=why)
     if same and there.serves == target and not bad:
         # Nothing of the release arrived.
         return Retreat(entry)

@@ -1,20 +1,19 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What module `release` runs: the journal of releases on the machine of the server, and the way back in the repository of any store."""
+"""What module `release` runs: what the manifest knows of releases, and the way back in the repository of any store."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from datetime import datetime, timezone
 from typing import Any, cast
 
 from ..core.errors import ConflictError, InputError
 from ..core.plan import Action, Plan
 from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE
-from ..repository.manifest import FileRecord, Manifest, ModelTree, Withdrawn, dump, parse
+from ..repository.manifest import FileRecord, Manifest, ModelTree, Release, Withdrawn, dump, parse
 from ..repository.publish import revision
 from ..repository.publish_steps import SETTLE_SECONDS, Step
 from ..repository.release import (
@@ -23,11 +22,8 @@ from ..repository.release import (
     DONE,
     OPEN,
     WITHDRAWN,
-    Entry,
     Published,
     begin,
-    dump_journal,
-    parse_journal,
     retreat,
 )
 from .base import Store
@@ -52,32 +48,30 @@ class Wish:
 
 @dataclass(frozen=True)
 class Seen:
-    """The manifest and its bytes, and the journal."""
+    """The manifest and its bytes."""
 
     manifest: Manifest
     raw: bytes | None
-    journal: Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
 class Releasing(Plan):
-    """steps: the switches of each model. manifest, journal: what they are afterwards."""
+    """steps: the switches of each model. manifest: what it is afterwards."""
 
     steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     manifest: Manifest = field(default_factory=Manifest)
-    journal: Mapping[str, Entry] = field(default_factory=dict)
 
 
 class Releases:
-    """See `module.PlannedService`. path: the journal's file."""
+    """See `module.PlannedService`. publisher: told in the manifest, for people."""
 
-    def __init__(self, store: Store, path: str, wish: Wish, clock: Clock | None = None) -> None:
-        self._store, self._path, self._wish, self._clock = store, Path(path), wish, clock or Clock()
-        self._seen = Seen(Manifest(), None, {})
+    def __init__(self, store: Store, wish: Wish, publisher: str = "", clock: Clock | None = None) -> None:
+        self._store, self._wish, self._publisher, self._clock = store, wish, publisher, clock or Clock()
+        self._seen = Seen(Manifest(), None)
 
     def observe(self) -> Seen:
         raw = self._store.read_manifest()
-        self._seen = Seen(parse(raw)[0] or Manifest(), raw, parse_journal(_read(self._path), str(self._path)))
+        self._seen = Seen(parse(raw)[0] or Manifest(), raw)
         return self._seen
 
     def plan(self, actual: Seen) -> Releasing:
@@ -88,21 +82,29 @@ class Releases:
             CLEARED: self._cleared,
         }
         plan = make[self._wish.state](actual)
-        return replace(plan, before=_shown(actual.journal, actual.manifest), after=_shown(plan.journal, plan.manifest))
+        return replace(plan, before=_shown(actual.manifest), after=_shown(plan.manifest))
 
     def apply(self, plan: Plan) -> None:
-        """The journal knows of a release before it begins, and of its end when the repository is done."""
+        """As a publish does it: the manifest says what is about to change, the switches follow, the manifest is the commit."""
         plan = cast(Releasing, plan)
-        if self._wish.state in (BEGUN, DONE):
-            _write(self._path, dump_journal(plan.journal))
-        if plan.manifest != self._seen.manifest:
-            self._switch(plan)
-        if self._wish.state in (WITHDRAWN, CLEARED):
-            _write(self._path, dump_journal(plan.journal))
+        seen = self._seen.manifest
+        with self._store.publishing() as created:
+            if self._store.read_manifest() != self._seen.raw:
+                raise ConflictError("somebody else published in the meantime", where=self._store.url, remedy="Run this again.")
+            there = self._store.names(seen) if plan.steps else ()
+            present = {name: self._store.tree(name) for name in plan.steps if name in there}
+            groups = [_possible(steps, present[name].versions) for name, steps in plan.steps.items() if name in present]
+            if any(groups):
+                withdrawn = plan.manifest.withdrawn
+                self._write(replace(seen, pending=tuple(sorted({*seen.pending, *plan.steps})), withdrawn=withdrawn))
+                # A second change within the second of the first is not seen in every store.
+                self._clock.sleep(SETTLE_SECONDS)
+                self._store.run([group for group in groups if group])
+            self._write(self._stamped(plan, present, created))
 
     def result(self, actual: Seen, plan: Plan, _applied: bool) -> dict[str, Any]:
         plan = cast(Releasing, plan)
-        releases = {name: each for name, each in plan.journal.items() if name in self._names(actual) or each.state in OPEN}
+        releases = {name: each for name, each in plan.manifest.releases.items() if name in self._names(actual) or each.state in OPEN}
         leaving = [name for name, each in releases.items() if each.state == WITHDRAWN and not each.served]
         models = {name: tree for name, tree in plan.manifest.models.items() if name not in leaving}
         serving = [f"{name}:{number}" for name in sorted(models.keys() & releases) for number in self._published(name, models[name]).serves]
@@ -117,10 +119,10 @@ class Releases:
     # --- one plan a state
 
     def _names(self, seen: Seen) -> list[str]:
-        return sorted({*self._wish.models, *self._wish.to} or (name for name, each in seen.journal.items() if each.state in OPEN))
+        return sorted({*self._wish.models, *self._wish.to} or (name for name, each in seen.manifest.releases.items() if each.state in OPEN))
 
     def _begun(self, seen: Seen) -> Releasing:
-        journal, actions = dict(seen.journal), []
+        journal, actions = dict(seen.manifest.releases), []
         for name in self._wish.models:
             entry = journal.get(name)
             if entry is None or entry.state not in OPEN:
@@ -131,9 +133,9 @@ class Releases:
             for name, each in seen.manifest.withdrawn.items()
         }
         actions += [Action("allow", f"{name} again") for name, each in marks.items() if each != seen.manifest.withdrawn[name]]
-        return Releasing(tuple(actions), manifest=replace(seen.manifest, withdrawn=marks), journal=journal)
+        return Releasing(tuple(actions), manifest=replace(seen.manifest, withdrawn=marks, releases=journal))
 
-    def _entry(self, name: str, manifest: Manifest) -> Entry:
+    def _entry(self, name: str, manifest: Manifest) -> Release:
         if name not in manifest.models:
             return begin(None, (), {})
         record = manifest.models[name]
@@ -142,17 +144,17 @@ class Releases:
         return begin(Published(name, record, files.get(CONFIG_FILE)), self._wish.serving.get(name, ()), files)
 
     def _done(self, seen: Seen) -> Releasing:
-        journal, actions = dict(seen.journal), []
+        journal, actions = dict(seen.manifest.releases), []
         for name in self._names(seen):
             entry = journal.get(name)
             if entry is not None and entry.state == BEGUN and name in seen.manifest.models:
                 serves = self._published(name, seen.manifest.models[name]).serves
                 journal[name] = replace(entry, state=DONE, released=serves)
                 actions.append(Action("record", f"release of {name} ({_serves(entry)} before)"))
-        return Releasing(tuple(actions), manifest=seen.manifest, journal=journal)
+        return Releasing(tuple(actions), manifest=replace(seen.manifest, releases=journal))
 
     def _withdrawn(self, seen: Seen) -> Releasing:
-        journal, actions, steps = dict(seen.journal), [], {}
+        journal, actions, steps = dict(seen.manifest.releases), [], {}
         models, marks = dict(seen.manifest.models), dict(seen.manifest.withdrawn)
         for name in self._names(seen):
             entry, record = journal.get(name), models.get(name)
@@ -169,10 +171,10 @@ class Releases:
                 models[name], steps[name] = back.record, back.steps
             if back.mark is not None and back.mark not in marks.get(name, ()):
                 marks[name] = (*marks.get(name, ()), back.mark)
-        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, withdrawn=marks), journal=journal)
+        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, withdrawn=marks, releases=journal))
 
     def _cleared(self, seen: Seen) -> Releasing:
-        journal, actions, steps = dict(seen.journal), [], {}
+        journal, actions, steps = dict(seen.manifest.releases), [], {}
         models = dict(seen.manifest.models)
         for name in self._names(seen):
             entry = journal.get(name)
@@ -189,7 +191,7 @@ class Releases:
             else:
                 models.pop(name, None)
                 steps[name] = (Step("drop_tree", name),)
-        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models), journal=journal)
+        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, releases=journal))
 
     def _published(self, name: str, record: ModelTree[FileRecord]) -> Published:
         text = self._store.read_text(f"{name}/{CONFIG_FILE}") if CONFIG_FILE in record.files else None
@@ -197,30 +199,18 @@ class Releases:
 
     # --- the repository
 
-    def _switch(self, plan: Releasing) -> None:
-        """As a publish does it: the manifest says what is about to change, the switches follow, the manifest is the commit."""
-        seen = self._seen.manifest
-        with self._store.publishing():
-            if self._store.read_manifest() != self._seen.raw:
-                raise ConflictError("somebody else published in the meantime", where=self._store.url, remedy="Run this again.")
-            there = self._store.names(seen)
-            present = {name: self._store.tree(name) for name in plan.steps if name in there}
-            groups = [_possible(steps, present[name].versions) for name, steps in plan.steps.items() if name in present]
-            if any(groups):
-                withdrawn = plan.manifest.withdrawn
-                self._store.write_manifest(dump(replace(seen, pending=tuple(sorted({*seen.pending, *plan.steps})), withdrawn=withdrawn)))
-                # A second change within the second of the first is not seen in every store.
-                self._clock.sleep(SETTLE_SECONDS)
-                self._store.run([group for group in groups if group])
-            self._store.write_manifest(dump(self._stamped(plan, present)))
+    def _write(self, manifest: Manifest) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._store.write_manifest(dump(replace(manifest, publisher=self._publisher, time=now)))
 
-    def _stamped(self, plan: Releasing, present: Mapping[str, object]) -> Manifest:
+    def _stamped(self, plan: Releasing, present: Mapping[str, object], created: bool) -> Manifest:
         models = dict(plan.manifest.models)
         for name in present.keys() & models.keys():
             stamps = {path: each.stamp for path, each in self._store.tree(name).items()}
             files = {path: replace(each, stamp=stamps.get(path, "")) for path, each in models[name].files.items()}
             models[name] = replace(models[name], files=files)
-        return replace(plan.manifest, models=models, pending=tuple(name for name in plan.manifest.pending if name not in plan.steps))
+        pending = tuple(name for name in plan.manifest.pending if name not in plan.steps)
+        return replace(plan.manifest, models=models, pending=pending, created_root=plan.manifest.created_root or created)
 
 
 def _possible(steps: Sequence[Step], versions: Mapping[int, object]) -> list[Step]:
@@ -229,11 +219,11 @@ def _possible(steps: Sequence[Step], versions: Mapping[int, object]) -> list[Ste
     return [step for step in steps if step.op != "drop_tree" or "/" not in step.target or step.target.rsplit("/", 1)[1] in there]
 
 
-def _serves(entry: Entry) -> str:
+def _serves(entry: Release) -> str:
     return f"version {', '.join(map(str, entry.served))}" if entry.served else "nothing"
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _described(entry: Release) -> dict[str, Any]:
     return {
         "state": entry.state,
         "served": list(entry.served),
@@ -243,32 +233,12 @@ def _described(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _shown(journal: Mapping[str, Entry], manifest: Manifest) -> dict[str, Any]:
+def _shown(manifest: Manifest) -> dict[str, Any]:
     """For the diff: without the texts that are kept."""
+    journal = manifest.releases
     marks: Mapping[str, tuple[Withdrawn, ...]] = manifest.withdrawn
     return {
         "releases": {name: _described(each) for name, each in sorted(journal.items())},
         "published": {name: sorted(manifest.models[name].versions) for name in sorted(manifest.models.keys() & journal.keys())},
         "withdrawn": {name: sorted({number for mark in each for number in mark.versions}) for name, each in sorted(marks.items())},
     }
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path), remedy="Run this as the user who deployed.") from error
-
-
-def _write(path: Path, text: str) -> None:
-    """Atomic, for its owner alone: it holds configurations."""
-    draft = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(draft, path)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(path), remedy="Check the folder of the journal.") from error

@@ -58,6 +58,11 @@ def test_a_manifest_keeps_what_was_withdrawn() -> None:
     assert parse(dump(Manifest(withdrawn={"m": marks})))[0] == Manifest(withdrawn={"m": marks})
 
 
+def test_a_manifest_keeps_releases() -> None:
+    release = Release("done", (1,), (1,), {"config.pbtxt": "text"}, (2,), (), "")
+    assert parse(dump(Manifest(releases={"m": release})))[0] == Manifest(releases={"m": release})
+
+
 def test_a_withdrawn_version_is_not_published_again() -> None:
     plan = plan_present({"m": BAD}, observed(), Options())
     assert not plan
