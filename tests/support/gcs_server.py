@@ -66,8 +66,8 @@ class Session:
 
 @dataclass
 class Fault:
-    """The next `times` requests whose "METHOD path" matches get a status, or are broken off ("drop": before an answer, "cut": amid the
-    body that comes or goes)."""
+    """The next `times` requests whose "METHOD path" matches get a status, are broken off ("drop": before an answer, "cut": amid the
+    body that comes or goes), or are served ("none", so that those after them are not)."""
 
     pattern: str
     action: int | str

@@ -65,7 +65,7 @@ class AzureClient:
     def _settings(self, options: StoreOptions) -> dict[str, Any]:
         with _sdk():
             import requests
-            from azure.core.pipeline.transport import RequestsTransport  # type: ignore[attr-defined]
+            from azure.core.pipeline.transport import RequestsTransport
             from requests.adapters import HTTPAdapter
 
             session = requests.Session()
@@ -115,6 +115,8 @@ class AzureClient:
         header = error.response.headers.get("x-ms-error-code", "") if error.response is not None else ""
         code = header or code
         answer = f"{self.endpoint} answered {status}" + (f": {code}" if code else "")
+        if status == 400 and "md5" in str(error.message).lower():
+            code = "Md5Mismatch"
         if code in _CODES:
             kind, what, remedy = _CODES[code]
             return kind(what, where=where, remedy=remedy)

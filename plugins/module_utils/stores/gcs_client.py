@@ -33,6 +33,7 @@ _REFUSED: dict[int, tuple[type[ServingError], str, str]] = {
     409: (ConflictError, "", "Run this again."),
     412: (PreconditionError, "the object is not as expected: it is there already, or has changed", "Run this again."),
 }
+_DAMAGED = "doesn't match calculated"
 # A token whose time is that far from the server's is refused.
 _SKEW = 300
 
@@ -45,6 +46,8 @@ class GcsClient:
         self.transfers = transfers
         self.timeout = options.timeout
         self.skew = 0.0
+        # Else the SDK asks for the bucket itself, for traces that nobody records, which the account need not be allowed.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         with _sdk():
             from google.cloud import storage
 
@@ -113,24 +116,40 @@ class GcsClient:
         if response.status_code >= 400:
             raise self._refused(response.status_code, _message(response), where)
 
+    def is_damaged(self, response: Any) -> bool:
+        """Whether an answer says that other content arrived than was announced."""
+        return response.status_code == 400 and _DAMAGED in _message(response)
+
     def _refused(self, code: int, told: str, where: str) -> ServingError:
         answer = f"{self.endpoint} answered {code}" + (f": {told}" if told else "")
+        if code == 400 and _DAMAGED in told:
+            return TransientError("the content arrived damaged", where=where, remedy="Run this again.")
         if code in _PASSING:
             return TransientError(answer, where=where, remedy="The service is overloaded or has a failure: run this again later.")
         kind, what, remedy = _REFUSED.get(code, (UnavailableError, "", "Check the bucket, and the options in gcs."))
         return kind(what or answer, where=where, remedy=remedy + (self._clock_hint() if code == 401 else ""))
 
     def _no_token(self, error: Exception, where: str) -> ServingError:
+        import google.auth.exceptions
+
+        if isinstance(error, google.auth.exceptions.InvalidOperation):
+            # What the SDK does about a 401 without credentials: it tries to renew them.
+            remedy = "Give credentials (gcs.credentials_file or GOOGLE_APPLICATION_CREDENTIALS) instead of gcs.anonymous."
+            return UnavailableError("the bucket is not public", where=where, remedy=remedy)
         remedy = f"Check the account and its key: it may be deleted, disabled, or for another project.{self._clock_hint()}"
-        return UnavailableError(f"no access token for these credentials: {str(error.args[0])[:300]}", where=where, remedy=remedy)
+        return UnavailableError(f"no access token for these credentials: {_short(error.args[0])}", where=where, remedy=remedy)
 
     def _clock_hint(self) -> str:
         return f" This machine's clock is {abs(self.skew):.0f} s off: set it right." if abs(self.skew) > _SKEW else ""
 
 
+def _short(text: object) -> str:
+    return str(text)[:300].rstrip(".")
+
+
 def _message(response: Any) -> str:
     try:
-        return str(response.json()["error"]["message"])[:300]
+        return _short(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return str(getattr(response, "reason", "") or "")
 
@@ -156,7 +175,7 @@ def _sdk() -> Iterator[None]:
             "Give gcs.credentials_file, set GOOGLE_APPLICATION_CREDENTIALS, run `gcloud auth application-default login`, "
             "or set gcs.anonymous for a public bucket."
         )
-        raise UnavailableError(f"no credentials for Google Cloud Storage: {str(error.args[0])[:300]}", remedy=remedy) from error
+        raise UnavailableError(f"no credentials for Google Cloud Storage: {_short(error.args[0])}", remedy=remedy) from error
 
 
 def _missing(error: ImportError) -> UnavailableError:

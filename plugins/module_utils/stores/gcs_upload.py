@@ -25,10 +25,11 @@ from .transfers import blocks
 # What a session accepts in between comes in multiples of 256 KiB.
 BLOCK = 8 << 20
 _GONE = (404, 410)
+_SESSIONS = 3
 
 
-class _SessionGoneError(Exception):
-    """The server forgot the session: it is a week old, or was cancelled."""
+class _SessionLostError(Exception):
+    """The session cannot be finished: it is a week old, was cancelled, or holds damaged content."""
 
 
 class SessionFile:
@@ -67,17 +68,25 @@ class ResumableUpload:
     def run(self, moved: Moved) -> str:
         """Returns the object's generation."""
         self._session = self._file.read()
-        for _unused in range(2):
+        for _unused in range(_SESSIONS):
+            sent = 0
+
+            def note(files: int, size: int) -> None:
+                nonlocal sent
+                sent += size
+                moved(files, size)
+
             try:
-                generation = self._send(moved)
-            except _SessionGoneError:
+                generation = self._send(note)
+            except _SessionLostError:
                 self._file.remove()
                 self._session = ""
+                moved(0, -sent)
             else:
                 self._file.remove()
                 return generation
-        remedy = "Run this again."
-        raise UnavailableError("the service forgets upload sessions as soon as they begin", where=self._url, remedy=remedy)
+        remedy = "Run this again; if it stays, look for what changes content between this machine and the service."
+        raise UnavailableError(f"{_SESSIONS} upload sessions in a row were lost or held damaged content", where=self._url, remedy=remedy)
 
     def _send(self, moved: Moved) -> str:
         import google_crc32c
@@ -106,8 +115,9 @@ class ResumableUpload:
             return 0
         done, answer = self._client.call(self._state, self._url)
         if answer:
-            raise _SessionGoneError
-        return done
+            raise _SessionLostError
+        # Something is sent in any case: the answer to it describes the object.
+        return min(done, self._source.size - 1)
 
     def _send_block(self, block: bytes, offset: int, done: int, header: dict[str, str]) -> dict[str, Any]:
         """Sends a block, what the server has of it already left out. Returns the object's description with the last one, else nothing."""
@@ -123,7 +133,7 @@ class ResumableUpload:
                 broken = True
                 while not answer and done < end:
                     if done < offset:
-                        raise _SessionGoneError
+                        raise _SessionLostError
                     headers = {"Content-Range": f"bytes {done}-{end - 1}/{self._source.size}", **header}
                     held = done
                     done, answer = self._put(block[done - offset :], headers)
@@ -139,8 +149,8 @@ class ResumableUpload:
     def _put(self, data: bytes, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """(bytes that the server holds, the object's description once it is complete)."""
         response = self._client.session.put(self._session, data=data, headers=headers, timeout=self._client.timeout, allow_redirects=False)
-        if response.status_code in _GONE:
-            raise _SessionGoneError
+        if response.status_code in _GONE or self._client.is_damaged(response):
+            raise _SessionLostError
         if response.status_code == 308:
             held = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
             return int(held.group(1)) + 1 if held else 0, {}
@@ -150,7 +160,7 @@ class ResumableUpload:
 
     def _compare(self, answer: dict[str, Any], checksum: str) -> None:
         if answer.get("crc32c", checksum) != checksum or int(answer.get("size", -1)) != self._source.size:
-            raise TransientError("the service holds other content than was sent", where=self._url, remedy="Run this again.")
+            raise UnavailableError("the service holds other content than was sent", where=self._url, remedy="Run this again with force.")
 
 
 def _hash_header(digest: bytes) -> dict[str, str]:
