@@ -210,14 +210,14 @@ EXAMPLES = r"""
       role_arn: arn:aws:iam::123456789012:role/publisher
       web_identity_token_file: /var/run/secrets/eks.amazonaws.com/serviceaccount/token
 
-- name: Publish to MinIO or Ceph, with credentials from the environment
+- name: Publish to MinIO or Ceph, with a key from Ansible Vault
   serving.triton.model_repository:
     src: /srv/build/models
     repository: s3://https://minio.example.com:9000/models/production
     ca_path: /etc/ssl/private-ca.pem
-  environment:
-    AWS_ACCESS_KEY_ID: "{{ publisher_key }}"
-    AWS_SECRET_ACCESS_KEY: "{{ publisher_secret }}"
+    s3:
+      access_key: "{{ publisher_key }}"
+      secret_key: "{{ publisher_secret }}"
 
 - name: Publish to Alibaba Cloud OSS, inside of its region
   serving.triton.model_repository:

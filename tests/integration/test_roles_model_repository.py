@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import build_samples
 from support.rolecheck import ROOT, PlaybookRun, Promise, Workspace, keep
+from support.s3_server import S3UnderTest, open_store_under_test
 
 SAMPLES = build_samples.FILES / "samples"
 MODELS = sorted(path.name for path in SAMPLES.iterdir())
@@ -242,3 +243,56 @@ def test_an_unprivileged_users_home_is_understood(models: Path, tmp_path: Path) 
     run = workspace.run(play(model_repository_dest=str(tmp_path / "repository"), model_repository_src="~/models"))
     assert run.rc == 0, run.tail()
     assert (tmp_path / "repository/simple/1/model.onnx").exists()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[S3UnderTest]:
+    with open_store_under_test() as store:
+        yield store
+
+
+def two(play_: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The play on both hosts."""
+    return [{**play_[0], "hosts": "all"}]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Workspace:
+    """Two hosts that do not share the controller's files."""
+    host = {"ansible_connection": "elsewhere", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    return Workspace(tmp_path / "work", inventory={"all": {"hosts": {"served": host, "spare": host}}}, env=PLUGINS)
+
+
+def test_a_bucket_is_published_to_once_from_here(hosts: Workspace, models: Path, bucket: S3UnderTest) -> None:
+    store = bucket.at("role")
+    given = two(play(model_repository_dest=store.url, model_repository_src=str(models), model_repository_store=dict(store.module_options)))
+
+    def once(run: PlaybookRun) -> None:
+        assert [each.host for each in run.tasks if each.changed] == ["served"]
+        assert not ran(run, "Bring the models to the host")
+        assert not any(secret in f"{run.stdout}{run.stderr}" for secret in store.secrets)
+
+    once(hosts.run(given, "--check", "-vvv"))
+    assert not store.keys()
+    once(hosts.run(given))
+    assert store.keys() - {".serving-triton.json"} == set(tree(models))
+    told = fact(hosts)
+    assert told["changed_models"] == ["simple", "simple_identity"]
+    assert told["repository"] == store.url
+    again = hosts.run(given)
+    assert again.rc == 0
+    assert not [each for each in again.tasks if each.changed]
+    once(hosts.run(given, variables={"model_repository_state": "absent"}))
+    assert not store.keys()
+
+
+def test_a_bucket_that_refuses_is_told_to_every_host(hosts: Workspace, models: Path, bucket: S3UnderTest) -> None:
+    store = bucket.at("refused")
+    wrong = {"s3": {**store.module_options["s3"], "secret_key": "not-the-secret-of-anybody"}}
+    run = hosts.run(two(play(model_repository_dest=store.url, model_repository_src=str(models), model_repository_store=wrong)))
+    assert run.rc == 2
+    failed = {each.host: each.message for each in run.tasks if each.status == "failed"}
+    assert "signature" in failed["served"]
+    assert store.bucket in failed["served"]
+    assert "served published to" in failed["spare"]
+    assert "not-the-secret-of-anybody" not in f"{run.stdout}{run.stderr}"
