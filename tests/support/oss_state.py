@@ -24,6 +24,7 @@ from .oss_auth import DeniedError, Signed
 _crc64 = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
 _KEPT_HEADERS = ("content-type", "x-oss-storage-class", "x-oss-server-side-encryption", "x-oss-server-side-encryption-key-id")
 LEAST_PART = 100 * 1024
+_OWNER = "<Owner><ID>1234567890123456</ID><DisplayName>1234567890123456</DisplayName></Owner>"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Buckets:
         query = request.query
         answers: dict[str, Callable[[], Answer]] = {
             "bucketInfo": lambda: self._info(request.bucket, bucket),
-            "acl": lambda: _xml("AccessControlPolicy", _element("AccessControlList", _element("Grant", bucket.acl))),
+            "acl": lambda: _xml("AccessControlPolicy", _OWNER, _element("AccessControlList", _element("Grant", bucket.acl))),
             "versioning": lambda: _xml("VersioningConfiguration", _element("Status", bucket.versioning) if bucket.versioning else ""),
             "tagging": lambda: _xml("Tagging", _element("TagSet", *(_tag(*each) for each in bucket.tags.items()))),
             "publicAccessBlock": lambda: _xml("PublicAccessBlockConfiguration", _element("BlockPublicAccess", str(bucket.blocked).lower())),
@@ -175,6 +176,7 @@ class Buckets:
             encryption += _element("KMSMasterKeyID", bucket.kms_key)
         parts = (
             _element("Name", name),
+            _OWNER,
             _element("Location", f"oss-{self._region}"),
             _element("CreationDate", _iso(bucket.created)),
             _element("ExtranetEndpoint", f"oss-{self._region}.aliyuncs.com"),
@@ -263,6 +265,8 @@ class Buckets:
         return _xml(
             "ListVersionsResult",
             _element("Name", name),
+            _element("KeyMarker", encode(after[0])) + _element("VersionIdMarker", after[1]),
+            _element("MaxKeys", limit) + _element("Delimiter"),
             _element("Prefix", encode(prefix)),
             _element("EncodingType", "url") if query.get("encoding-type") == "url" else "",
             _element("IsTruncated", str(truncated).lower()),
@@ -281,9 +285,9 @@ class Buckets:
             _element("Upload", _element("Key", encode(key)), _element("UploadId", identity), _element("Initiated", _iso(each.initiated)))
             for key, identity, each in rows[:limit]
         )
-        markers = ""
-        if len(rows) > limit:
-            markers = _element("NextKeyMarker", encode(rows[limit - 1][0])) + _element("NextUploadIdMarker", rows[limit - 1][1])
+        # OSS tells where a page ends also where no other follows.
+        last = rows[:limit][-1] if rows else ("", "", None)
+        markers = _element("NextKeyMarker", encode(last[0])) + _element("NextUploadIdMarker", last[1])
         return _xml(
             "ListMultipartUploadsResult",
             _element("Bucket", name),
@@ -403,6 +407,7 @@ class Buckets:
             _element(
                 "Part",
                 _element("PartNumber", number),
+                _element("LastModified", _iso(upload.initiated)),
                 _element("ETag", f"&quot;{_etag(upload.parts[number])}&quot;"),
                 _element("HashCrc64ecma", _crc64(upload.parts[number])),
                 _element("Size", len(upload.parts[number])),
@@ -414,7 +419,7 @@ class Buckets:
             "ListPartsResult",
             _element("StorageClass", upload.headers.get("x-oss-storage-class", "Standard")),
             _element("IsTruncated", str(more).lower()),
-            _element("NextPartNumberMarker", numbers[limit - 1]) if more else "",
+            _element("NextPartNumberMarker", numbers[:limit][-1] if numbers else 0),
             *shown,
         )
 
@@ -463,8 +468,10 @@ def _version(key: str, each: Version, latest: bool) -> str:
         _element("Key", key),
         _element("VersionId", each.identity),
         _element("IsLatest", str(latest).lower()),
+        _OWNER,
         _element("LastModified", _iso(each.modified)),
     )
     if each.marker:
         return _element("DeleteMarker", *parts)
-    return _element("Version", *parts, _element("ETag", f"&quot;{each.etag}&quot;"), _element("Size", len(each.data)))
+    more = (_element("Type", "Normal"), _element("ETag", f"&quot;{each.etag}&quot;"), _element("StorageClass", "Standard"))
+    return _element("Version", *parts, *more, _element("Size", len(each.data)))

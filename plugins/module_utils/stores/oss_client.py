@@ -36,6 +36,27 @@ def _missing(package: str, where: str) -> ServingError:
     return UnavailableError(f"the Python library {package} is not installed", where=where, remedy=remedy)
 
 
+class Checksum:
+    """A running CRC64 as OSS has it."""
+
+    def __init__(self, function: Callable[[bytes, int], int]) -> None:
+        self._function, self._value = function, 0
+
+    def update(self, data: bytes) -> None:
+        self._value = self._function(data, self._value)
+
+    def sum64(self) -> int:
+        return self._value
+
+
+def _crc_function() -> Callable[[bytes, int], int]:
+    # The SDK's own class makes its table anew for each use, which costs more than the checksum of a small file.
+    import crcmod
+
+    function: Callable[[bytes, int], int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
+    return function
+
+
 class OssClient:
     """The SDK's client whose calls raise our errors. `models` are the SDK's requests."""
 
@@ -46,6 +67,7 @@ class OssClient:
         self._sdk = load_sdk()
         self.models = self._sdk.models
         self._client = self._sdk.Client(self._config(place, options))
+        self._crc = _crc_function()
 
     def call(self, operation: str, request: Any, where: str, retries: Retries | None = None) -> Any:
         """Runs an operation of the SDK. where: what an error names. Raises a ServingError."""
@@ -78,19 +100,12 @@ class OssClient:
         kind: type[Exception] = self._sdk.exceptions.BaseError
         return kind
 
-    def crc64(self, start: int = 0) -> Any:
-        """A running CRC64 as OSS has it: `update`, `sum64`."""
-        return self._crc.Crc64(start)
+    def crc64(self) -> Checksum:
+        return Checksum(self._crc)
 
     def combined(self, first: int, second: int, size: int) -> int:
         """The CRC64 of two pieces together. size: of the second."""
-        return int(self._crc.Crc64.combine(first, second, size))
-
-    @property
-    def _crc(self) -> Any:
-        from alibabacloud_oss_v2 import crc
-
-        return crc
+        return int(self._sdk.crc.Crc64.combine(first, second, size))
 
     def _config(self, place: Place, options: StoreOptions) -> Any:
         given = options.providers.get("oss") or {}
@@ -106,21 +121,24 @@ class OssClient:
         config.use_path_style = "." not in (urlsplit(place.endpoint).hostname or "")
         # `oss_upload` and `oss` check CRCs themselves: the SDK's way sends small pieces, which costs much.
         config.disable_upload_crc64_check = config.disable_download_crc64_check = True
-        config.http_client = _http_client(options, self.width)
+        config.http_client = _http_client(place, options, self.width)
         return config
 
 
-def _http_client(options: StoreOptions, width: int) -> Any:
+def _http_client(place: Place, options: StoreOptions, width: int) -> Any:
     import requests.adapters
+    import requests.utils
     import urllib3
     from alibabacloud_oss_v2.transport import RequestsHttpClient
+
+    authorities = options.ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
 
     class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[misc] # mypy does not look into requests
         """The SDK always passes `verify`, so a file of authorities has to come in here."""
 
         def send(self, *args: Any, **keywords: Any) -> Any:
-            if options.ca_path and keywords.get("verify"):
-                keywords["verify"] = options.ca_path
+            if authorities and keywords.get("verify"):
+                keywords["verify"] = authorities
             return super().send(*args, **keywords)
 
     if not options.validate_certs:
@@ -134,6 +152,9 @@ def _http_client(options: StoreOptions, width: int) -> Any:
     )
     # Else the first calls of several threads would each make a session.
     client.open()
+    # Proxies are looked up once, not for each request; and a line of ~/.netrc must not take the place of a signature.
+    client.session.trust_env = False
+    client.session.proxies = requests.utils.get_environ_proxies(place.endpoint)
     return client
 
 

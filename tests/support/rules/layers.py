@@ -13,7 +13,7 @@ PACKAGE = "ansible_collections.serving.triton.plugins"
 UTILS = f"{PACKAGE}.module_utils"
 SDKS = frozenset({"tritonclient", "numpy", "grpc", "google", "PIL", "geventhttpclient", "gevent", "boto3", "botocore", "azure", "google_crc32c"})
 # What the stores speak through: Alibaba Cloud's SDK, and what it hands its requests to.
-_ALIBABA = frozenset({"alibabacloud_oss_v2", "alibabacloud_credentials", "requests", "urllib3"})
+_ALIBABA = frozenset({"alibabacloud_oss_v2", "alibabacloud_credentials", "crcmod", "requests", "urllib3"})
 
 
 @dataclass(frozen=True)
