@@ -28,6 +28,7 @@ class MemoryStore:
 
     url = "memory://"
     appears_whole = True
+    notes = ()
 
     def __init__(self, contents: Mapping[str, bytes], *, replaces: bool = False) -> None:
         # Digest → content: source files here have no place on a disk.

@@ -27,6 +27,10 @@ class Store(Protocol):
     def url(self) -> str:
         """The repository as the user would write it."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know of the store, and this run could go on without, such as a clock that is wrong."""
+
     def read_manifest(self) -> bytes | None:
         """The manifest's bytes, None where there is none (or no repository)."""
 

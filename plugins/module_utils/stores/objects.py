@@ -59,6 +59,11 @@ class ObjectStore:
     def url(self) -> str:
         return self._bucket.url
 
+    @property
+    def notes(self) -> Sequence[str]:
+        # Not every provider has something to say.
+        return tuple(getattr(self._bucket, "notes", ()))
+
     # --- reading
 
     def read_manifest(self) -> bytes | None:

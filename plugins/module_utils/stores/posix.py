@@ -49,6 +49,7 @@ class PosixStore:
     """See `base.Store`. path: absolute; it need not exist yet."""
 
     appears_whole = True
+    notes = ()
 
     def __init__(self, path: str, options: StoreOptions) -> None:
         expanded = os.path.expanduser(path)

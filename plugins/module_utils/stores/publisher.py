@@ -166,7 +166,9 @@ class Publisher:
         plan = cast(Publication, plan)
         separator = "" if self._store.url.endswith("/") else "/"
         manifest = f"{self._store.url}{separator}{MANIFEST_FILE}"
-        return {"repository": self._store.url, "manifest": manifest if plan.manifest is not None else "", **report(plan)}
+        told = report(plan)
+        told["notes"] += self._store.notes
+        return {"repository": self._store.url, "manifest": manifest if plan.manifest is not None else "", **told}
 
 
 def _with_stamps(tree: ModelTree[FileRecord], listed: Mapping[str, str]) -> ModelTree[FileRecord]:
