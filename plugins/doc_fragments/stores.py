@@ -80,7 +80,9 @@ options:
         choices: [auto, md5, crc32]
         default: auto
   oss:
-    description: What C(oss://) needs beside the URL. Without it, credentials come from the environment.
+    description:
+      - What C(oss://) needs beside the URL. Without it, credentials come from the environment.
+      - Without any, C(alibabacloud-credentials), where it is installed, finds a role of OIDC, a profile or a role of the machine.
     type: dict
     suboptions:
       profile:
@@ -125,7 +127,7 @@ options:
     type: dict
     suboptions:
       project:
-        description: Project that requests are made in. E(GOOGLE_CLOUD_PROJECT) or that of the credentials when left out.
+        description: Project that pays for the requests, for buckets whose requesters pay. That of the bucket when left out.
         type: str
       endpoint:
         description: URL to use instead of Google's, for an emulator or a private endpoint. E(STORAGE_EMULATOR_HOST) when left out.
@@ -145,7 +147,9 @@ options:
         description: Resource name of the key that objects are encrypted with. The bucket's own setting when left out.
         type: str
   azure:
-    description: What C(as://) needs beside the URL. One way to prove who you are is enough.
+    description:
+      - What C(as://) needs beside the URL. One way to prove who you are is enough.
+      - Without any, C(azure-identity), where it is installed, finds a managed identity, a workload identity or the login of C(az).
     type: dict
     suboptions:
       endpoint:
@@ -158,7 +162,7 @@ options:
         description: Shared access signature. E(AZURE_STORAGE_SAS_TOKEN) when left out.
         type: str
       connection_string:
-        description: Connection string, which holds endpoint and key. E(AZURE_STORAGE_CONNECTION_STRING) when left out.
+        description: Connection string, which holds endpoint and key.
         type: str
       access_tier:
         description: Access tier of written blobs. The account's when left out.

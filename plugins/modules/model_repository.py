@@ -40,7 +40,7 @@ options:
       - C(s3://BUCKET/PREFIX) for AWS, C(s3://https://HOST:PORT/BUCKET/PREFIX) for MinIO, Ceph and others, see O(s3).
       - C(oss://BUCKET/PREFIX) for Alibaba Cloud, see O(oss). Triton reads it by its S3-compatible endpoint.
       - C(gs://BUCKET/PREFIX) for Google Cloud, see O(gcs).
-      - C(as://ACCOUNT/CONTAINER/PREFIX) for Azure, C(as://HOST:PORT/ACCOUNT/CONTAINER/PREFIX) for an emulator, see O(azure).
+      - C(as://ACCOUNT/CONTAINER/PREFIX) for Azure, see O(azure).
       - A folder is made where it does not exist; a bucket must exist. Nothing outside of the folder or prefix is touched.
     type: str
     required: true

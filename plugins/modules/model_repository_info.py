@@ -370,7 +370,7 @@ def _model(root: str, subject: Subject, params: dict[str, Any]) -> dict[str, Any
 
 def read_published(params: dict[str, Any]) -> dict[str, Any]:
     """The answer about a store. Raises InputError for what O(strict) forbids."""
-    store = open_store(params["repository"], StoreOptions(**store_settings(params)))
+    store = open_store(params["repository"], StoreOptions(concurrency=0, **store_settings(params)))
     told = inspect_store(store, params["models"], digests=params["digests"])
     if params["strict"] and (problem := drift_verdict(told)):
         raise InputError(problem, where=store.url, **told)

@@ -23,6 +23,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 # Small requests wait for answers most of the time.
 LEAST_WORKERS = 16
+# Large files at once where the user names no number.
+SLOTS = 4
 
 
 class Transfers:
@@ -30,7 +32,7 @@ class Transfers:
 
     def __init__(self, concurrency: int, attempts: int, clock: Clock | None = None) -> None:
         self.workers = max(LEAST_WORKERS, concurrency)
-        self.slots = threading.BoundedSemaphore(max(1, concurrency))
+        self.slots = threading.BoundedSemaphore(concurrency or SLOTS)
         self._policy = RetryPolicy(attempts=attempts)
         self._clock = clock or Clock()
 
