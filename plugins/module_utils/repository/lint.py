@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from .config import ConfigError, decode, parse_config
-from .layout import CONFIG_FILE, Repository
+from .layout import CONFIG_FILE, Model, Repository
 from .lint_config import check_backend, check_file, check_settings
 from .lint_ensemble import check_ensemble
 from .lint_files import check_labels, check_model_files, check_references, check_warmup
@@ -51,19 +51,43 @@ class FolderReader:
             raise InputError(f"cannot be read: {error.strerror}", where=where, remedy="Check the file's owner and mode.") from error
 
 
-def inspect(repository: Repository, reader: Reader) -> dict[str, Subject]:
-    """Every model of a repository with its configuration parsed. Raises MissingLibraryError and InputError (an unreadable file)."""
-    subjects = {}
-    for name, model in repository.models.items():
-        path = f"{name}/{CONFIG_FILE}"
-        config, error = {}, None
-        if any(file.path == path for file in model.files):
-            try:
-                config = parse_config(reader.text(path, CONFIG_BYTES), path)
-            except ConfigError as caught:
-                error = caught
-        subjects[name] = Subject(model, reader, config, error)
-    return subjects
+def inspect(repository: Repository, reader: Reader) -> Mapping[str, Subject]:
+    """Every model of a repository; its configuration is parsed when it is asked for.
+
+    Asking raises MissingLibraryError and InputError (an unreadable file).
+    """
+    return _Subjects(repository, reader)
+
+
+class _Subjects(Mapping[str, Subject]):
+    """Publishing one model of 400 needs that one, and those that an ensemble names."""
+
+    def __init__(self, repository: Repository, reader: Reader) -> None:
+        self._models, self._reader = repository.models, reader
+        self._known: dict[str, Subject] = {}
+
+    def __getitem__(self, name: str) -> Subject:
+        if name not in self._known:
+            self._known[name] = self._parse(self._models[name])
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._models
+
+    def _parse(self, model: Model) -> Subject:
+        path = f"{model.name}/{CONFIG_FILE}"
+        if not any(file.path == path for file in model.files):
+            return Subject(model, self._reader)
+        try:
+            return Subject(model, self._reader, parse_config(self._reader.text(path, CONFIG_BYTES), path))
+        except ConfigError as error:
+            return Subject(model, self._reader, {}, error)
 
 
 def lint(

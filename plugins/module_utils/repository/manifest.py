@@ -125,7 +125,16 @@ def dump(manifest: Manifest) -> bytes:
         document["withdrawn"] = {name: [_dump_withdrawn(each) for each in marks] for name, marks in sorted(manifest.withdrawn.items())}
     if manifest.releases:
         document["releases"] = {name: asdict(each) for name, each in sorted(manifest.releases.items())}
-    return (json.dumps(document, indent=1) + "\n").encode()
+    lines = ",\n".join(f" {json.dumps(key)}: {_block(value)}" for key, value in document.items())
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def _block(value: Any) -> str:
+    """A line for each model: people see what changed, and json's fast encoder, which knows no indentation, is used."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value)
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(each)}" for key, each in value.items())
+    return f"{{\n{lines}\n }}"
 
 
 def parse(raw: bytes | None) -> tuple[Manifest | None, str]:
