@@ -30,7 +30,8 @@ from ansible_collections.serving.triton.plugins.module_utils.stores.bucket impor
 
 KEY = "m/1/weights"
 NAME = f"repository/{KEY}"
-VARIABLES = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_SAS_TOKEN")
+VARIABLES = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING")
+WAYS = ("key", "connection_string", "sas_token", *VARIABLES)
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +90,10 @@ def signature(server: Azurite, container: Any, permission: str = "racwdl") -> st
     return generate_container_sas(ACCOUNT, container.container_name, account_key=server.key, permission=permission, expiry=end)
 
 
-@pytest.mark.parametrize(
-    "way", ["key", "AZURE_STORAGE_KEY", "with its account", "sas_token", "AZURE_STORAGE_SAS_TOKEN", "connection_string"]
-)
+@pytest.mark.parametrize("way", WAYS)
 def test_every_kind_of_credentials_works(way: str, server: Azurite, container: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
+    text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={server.key};BlobEndpoint={server.url};"
     if way == "key":
         given = {"account_key": server.key}
     elif way == "sas_token":
@@ -103,11 +103,13 @@ def test_every_kind_of_credentials_works(way: str, server: Azurite, container: A
     elif way == "AZURE_STORAGE_SAS_TOKEN":
         monkeypatch.setenv(way, signature(server, container))
     elif way == "connection_string":
-        text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={server.key};BlobEndpoint={server.url};"
         given = {"connection_string": text}
+    elif way == "AZURE_STORAGE_CONNECTION_STRING":
+        monkeypatch.setenv(way, text)
+        given = {"endpoint": None}
     else:
         monkeypatch.setenv("AZURE_STORAGE_KEY", server.key)
-    if way == "with its account":
+    if way == "AZURE_STORAGE_ACCOUNT":
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
     target = bucket(server, container, **given)
     target.put(KEY, b"1")
@@ -155,9 +157,12 @@ def test_wrong_credentials_are_explained(server: Azurite, container: Any, wire: 
 def test_a_key_of_another_account_is_not_sent(server: Azurite, container: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_KEY", server.key)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "another")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName=another;AccountKey={server.key}")
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(UnavailableError, match=r"no credentials.*AZURE_STORAGE_KEY.*azure-identity"):
-        bucket(server, container)
+        bucket(server, container, endpoint=None)
+    with pytest.raises(InputError, match="for the account another"):
+        bucket(server, container, connection_string=f"AccountName=another;AccountKey={server.key}")
 
 
 def test_an_identity_is_used_where_nothing_is_given(server: Azurite, container: Any, monkeypatch: pytest.MonkeyPatch) -> None:

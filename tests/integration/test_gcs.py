@@ -75,6 +75,20 @@ def test_a_stamp_is_the_generation(server: GcsServer, account: Path) -> None:
         bucket(server, credentials_file=str(account)).put(KEY, b"1", if_stamp="0x8D")
 
 
+def test_who_pays_is_told(server: GcsServer, account: Path, large: SourceFile) -> None:
+    target = bucket(server, credentials_file=str(account), project="payer")
+    target.put("m/config.pbtxt", b"")
+    send(target, large)
+    assert target.read("m/config.pbtxt")
+    assert target.digest(KEY) == large.sha256
+    target.list()
+    target.delete([KEY])
+    # A session was begun for who pays.
+    asked = [line for line in server.log if not re.search("/token|upload_id=", line)]
+    assert len(asked) >= 6
+    assert not [line for line in asked if "userProject=payer" not in line]
+
+
 def test_storage_class_and_key_are_told(server: GcsServer, account: Path, large: SourceFile) -> None:
     target = bucket(server, credentials_file=str(account), storage_class="NEARLINE", kms_key_name="projects/p/keyRings/r/cryptoKeys/k")
     target.put("m/config.pbtxt", b"")

@@ -16,7 +16,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..core.errors import ConflictError, InputError, ServingError
-from .azure_client import BLOCK, SUFFIX, AzureClient
+from .azure_client import BLOCK, AzureClient
+from .azure_credentials import SUFFIX
 from .azure_upload import BlockUpload
 from .base import StoreOptions
 from .bucket import Content, Listed, Moved, Upload

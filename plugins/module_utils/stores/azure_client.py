@@ -1,35 +1,29 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The connection to Azure Blob Storage: the SDK's container client, who we are there, and what its errors mean."""
+"""The connection to Azure Blob Storage: the SDK's client of a container, its attempts, and what its errors mean."""
 
 from __future__ import annotations
 
 import email.utils
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
+from ..core.errors import ConflictError, ServingError, TransientError, UnavailableError
+from .azure_credentials import WAYS, connect, sdk
 from .base import StoreOptions
 from .bucket import PreconditionError
 from .transfers import Transfers, connection_error
 
 T = TypeVar("T")
-PACKAGE = "azure-storage-blob"
-SUFFIX = ".blob.core.windows.net"
 # What goes, or comes, in one request, held in memory.
 BLOCK = 8 << 20
 _PASSING = (408, 429, 500, 502, 503, 504)
 # A signature whose time is that far from the server's is refused.
 _SKEW = 900
-_CREDENTIALS = (
-    "Give azure.account_key (or AZURE_STORAGE_KEY), azure.sas_token (or AZURE_STORAGE_SAS_TOKEN) or azure.connection_string, "
-    "or install azure-identity for managed identities, workload identities and `az login`."
-)
 _REFUSED: dict[int, tuple[type[ServingError], str, str]] = {
-    401: (UnavailableError, "", _CREDENTIALS),
+    401: (UnavailableError, "", WAYS),
     403: (
         UnavailableError,
         "",
@@ -59,11 +53,11 @@ class AzureClient:
     def __init__(self, account: str, container: str, options: StoreOptions, transfers: Transfers) -> None:
         given = options.providers.get("azure", {})
         self.transfers = transfers
-        self.container: Any = _container(account, container, given, self._settings(options))
+        self.container: Any = connect(account, container, given, self._settings(options))
         self.endpoint: str = f"{self.container.scheme}://{self.container.primary_hostname}".rsplit(f"/{container}", 1)[0]
 
     def _settings(self, options: StoreOptions) -> dict[str, Any]:
-        with _sdk():
+        with sdk():
             import requests
             from azure.core.pipeline.transport import RequestsTransport
             from requests.adapters import HTTPAdapter
@@ -128,66 +122,10 @@ class AzureClient:
     def _no_token(self, error: Exception, where: str) -> ServingError:
         # The text lists every way that was tried, one a line.
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        return UnavailableError(f"no access token: {reason}", where=where, remedy=_CREDENTIALS)
+        return UnavailableError(f"no access token: {reason}", where=where, remedy=WAYS)
 
 
 def _clock_hint(response: Any) -> str:
     date = email.utils.parsedate_tz(response.headers.get("Date", "")) if response is not None else None
     off = time.time() - email.utils.mktime_tz(date) if date else 0
     return f" This machine's clock is {abs(off):.0f} s off: set it right." if abs(off) > _SKEW else ""
-
-
-@contextmanager
-def _sdk() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UnavailableError(
-            f"the Python library {PACKAGE} is needed for as:// and cannot be imported: {error}",
-            remedy=f"Install it for the Python that runs the module: pip install {PACKAGE}.",
-        ) from error
-
-
-def _container(account: str, container: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    with _sdk():
-        from azure.storage.blob import ContainerClient
-
-    try:
-        if given.get("connection_string"):
-            return ContainerClient.from_connection_string(given["connection_string"], container, **settings)
-        endpoint = (given.get("endpoint") or f"https://{account}{SUFFIX}").rstrip("/")
-        return ContainerClient(endpoint, container, credential=_credential(account, endpoint, given), **settings)
-    except ValueError as error:
-        # The SDK's text may hold the string that it could not read.
-        remedy = "Check azure.endpoint (https://… or http://…), azure.connection_string and azure.account_key."
-        raise InputError("these options make no connection to Azure", where=f"as://{account}/{container}", remedy=remedy) from error
-
-
-def _credential(account: str, endpoint: str, given: Mapping[str, Any]) -> Any:
-    """What was given, then what Triton and the az command take from the environment, then whatever azure-identity finds."""
-    # Triton reads AZURE_STORAGE_KEY as the key of AZURE_STORAGE_ACCOUNT, where that is set.
-    ours = os.environ.get("AZURE_STORAGE_ACCOUNT", account) == account
-    for option, variable in (("account_key", "AZURE_STORAGE_KEY"), ("sas_token", "AZURE_STORAGE_SAS_TOKEN")):
-        if given.get(option):
-            return _secret(account, option, given[option])
-        if not given.get("sas_token") and ours and os.environ.get(variable):
-            return _secret(account, option, os.environ[variable])
-    return _identity(account, endpoint)
-
-
-def _secret(account: str, option: str, value: str) -> Any:
-    if option == "account_key":
-        return {"account_name": account, "account_key": value}
-    return value.lstrip("?")
-
-
-def _identity(account: str, endpoint: str) -> Any:
-    try:
-        from azure.identity import DefaultAzureCredential
-    except ImportError as error:
-        raise UnavailableError("no credentials for Azure Blob Storage", where=f"as://{account}", remedy=_CREDENTIALS) from error
-    if not endpoint.startswith("https://"):
-        remedy = "Give azure.account_key or azure.sas_token, or an endpoint with https."
-        raise InputError("an identity's token may not be sent without TLS", where=endpoint, remedy=remedy)
-    # As Triton names a user-assigned managed identity.
-    return DefaultAzureCredential(managed_identity_client_id=os.environ.get("AZURE_STORAGE_CLIENT_ID") or os.environ.get("AZURE_CLIENT_ID"))

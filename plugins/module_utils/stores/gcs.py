@@ -44,7 +44,7 @@ class GcsBucket:
         self._url = f"gs://{name}/{prefix}".rstrip("/")
         self._transfers = transfers
         self._gcs = GcsClient(options, transfers)
-        self._bucket = self._gcs.client.bucket(name)
+        self._bucket = self._gcs.client.bucket(name, user_project=self._given.get("project"))
 
     @property
     def url(self) -> str:
@@ -98,7 +98,8 @@ class GcsBucket:
     def _read(self, key: str) -> Content | None:
         # The SDK gives either the content or the server's times, and those in two requests.
         path = urllib.parse.quote(self._prefix + key, safe="")
-        url = f"{self._gcs.endpoint}/download/storage/v1/b/{self._bucket.name}/o/{path}?alt=media"
+        payer = urllib.parse.urlencode({"userProject": self._given["project"]}) if self._given.get("project") else ""
+        url = f"{self._gcs.endpoint}/download/storage/v1/b/{self._bucket.name}/o/{path}?alt=media&{payer}".rstrip("&")
         # Without this, what was stored compressed comes decompressed.
         response = self._gcs.session.get(url, headers={"Accept-Encoding": "gzip"}, timeout=self._gcs.timeout, stream=True)
         with response:

@@ -53,6 +53,7 @@ class GcsClient:
 
             self.session = self._session(_credentials(given), options)
             self.client: Any = storage.Client(
+                # Only what belongs to projects needs one, such as making buckets.
                 project=given.get("project"),
                 credentials=self.session.credentials,
                 _http=self.session,
