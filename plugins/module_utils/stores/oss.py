@@ -3,7 +3,7 @@
 """A bucket of Alibaba Cloud OSS.
 
 Spoken through alibabacloud-oss-v2, not through oss2: it is oss2's announced successor and gets a release a month (oss2's last one is of
-October 2024), signs with V4, is typed, needs three packages instead of nine, none of which has to be compiled, and takes a retry policy, an
+October 2024), signs with V4, is typed, needs three packages instead of ten, none of which has to be compiled, and takes a retry policy, an
 HTTP client and credentials from outside. Both bring a module named crcmod, so both together would be a mistake.
 
 OSS knows one condition for a PUT, `x-oss-forbid-overwrite`, which does not hold in a bucket with versions. So where versions are kept, what
