@@ -14,6 +14,7 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.manifest
     FileRecord,
     Manifest,
     ModelTree,
+    Release,
     Withdrawn,
     dump,
     parse,
