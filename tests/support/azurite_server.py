@@ -174,12 +174,12 @@ class AzureUnderTest:
 
 @contextmanager
 def open_store_under_test() -> Iterator[AzureUnderTest]:
-    """Azurite, or the container that TEST_AZURE_URL names (as://account/container/prefix), with the key in AZURE_STORAGE_KEY."""
-    if real := os.environ.get("TEST_AZURE_URL", "").rstrip("/"):
+    """Azurite, or the container that SERVING_TRITON_AZURE_URL names (as://account/container/prefix), with the key in AZURE_STORAGE_KEY."""
+    if real := os.environ.get("SERVING_TRITON_AZURE_URL", "").rstrip("/"):
         host, name, *prefix = real.removeprefix("as://").split("/")
         account, key = host.partition(".")[0], os.environ.get("AZURE_STORAGE_KEY", "")
         if not key:
-            raise UnavailableError("TEST_AZURE_URL needs AZURE_STORAGE_KEY")
+            raise UnavailableError("SERVING_TRITON_AZURE_URL needs AZURE_STORAGE_KEY")
         credential = {"account_name": account, "account_key": key}
         container = ContainerClient(f"https://{account}.blob.core.windows.net", name, credential=credential)
         place = "/".join([*prefix, f"contract-{uuid.uuid4().hex[:8]}"])

@@ -410,8 +410,8 @@ class GcsUnderTest:
 
 @contextmanager
 def open_store_under_test() -> Iterator[GcsUnderTest]:
-    """The stand-in, or the bucket that TEST_GCS_URL names (gs://bucket/prefix), with the default credentials."""
-    if real := os.environ.get("TEST_GCS_URL"):
+    """The stand-in, or the bucket that SERVING_TRITON_GCS_URL names (gs://bucket/prefix), with the default credentials."""
+    if real := os.environ.get("SERVING_TRITON_GCS_URL"):
         name, _slash, prefix = real.removeprefix("gs://").strip("/").partition("/")
         place = f"{prefix}/contract-{uuid.uuid4().hex[:8]}".lstrip("/")
         bucket = storage.Client().bucket(name)

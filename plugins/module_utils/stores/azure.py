@@ -11,7 +11,8 @@ as keys that end in a slash, and go with what was in them. In other accounts the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -68,31 +69,53 @@ class AzureBucket:
     # --- reading
 
     def list(self, prefix: str = "", splits: Sequence[str] = ()) -> list[Listed]:  # noqa: ARG002 - the service lists from no key on
-        found = []
-        for page in self._pages(self._container.list_blobs, self._prefix + prefix, include=["metadata"]):
-            for each in page:
-                if key := self._key(each):
-                    found.append(Listed(key, each.size, _stamp(each.etag)))
-        return sorted(found, key=lambda each: each.key)
+        pages = self._pages(lambda token: self._list_page(self._prefix + prefix, token))
+        return sorted((each for page in pages for each in page if each.key), key=lambda each: each.key)
 
-    def _key(self, blob: Any) -> str:
-        key: str = blob.name[len(self._prefix) :]
-        marks = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+    def _list_page(self, start: str, token: str | None) -> tuple[Any, str | None]:
+        """One page, from the answer's XML: of what the SDK makes of each blob, a fifth of a millisecond, three fields are needed."""
+        from azure.core.pipeline.policies import ContentDecodePolicy
+
+        answers: list[Any] = []
+        # The names are a list without that; the answer is whole.
+        names = self._container.list_blob_names(
+            name_starts_with=start, results_per_page=PAGE, include=["metadata"], raw_response_hook=answers.append
+        )
+        pages = names.by_page(continuation_token=token)
+        next(pages)
+        # Parsed behind the hook, so not before now.
+        root = answers[-1].context[ContentDecodePolicy.CONTEXT_NAME]
+        return [self._listed(each) for each in root.iter("Blob")], pages.continuation_token or None
+
+    def _listed(self, blob: Any) -> Listed:
+        element = blob.find("Name")
+        name = urllib.parse.unquote(element.text) if element.get("Encoded") == "true" else element.text
+        size, etag = blob.findtext("Properties/Content-Length"), blob.findtext("Properties/Etag")
+        return Listed(self._key(name, blob.find("Metadata")), int(size or 0), _stamp(etag))
+
+    def _key(self, name: str, metadata: Any) -> str:
+        key = name[len(self._prefix) :]
+        marks = {each.tag.lower(): each.text for each in metadata} if metadata is not None else {}
         if marks.get("hdi_isfolder") != "true" or not key or key.endswith("/"):
             return key
-        self._folders[f"{key}/"] = blob.name
+        self._folders[f"{key}/"] = name
         return f"{key}/"
 
     def folders(self) -> frozenset[str]:
         found: set[str] = set()
-        for page in self._pages(self._container.walk_blobs, self._prefix, delimiter="/"):
+        for page in self._pages(self._folders_page):
             found.update(each.name for each in page if each.name.endswith("/"))
         return frozenset(each[len(self._prefix) :].rstrip("/") for each in found)
 
-    def _pages(self, ask: Any, start: str, **query: Any) -> Iterator[Any]:
+    def _folders_page(self, token: str | None) -> tuple[Any, str | None]:
+        names = self._container.walk_blobs(name_starts_with=self._prefix, results_per_page=PAGE, delimiter="/")
+        pages = names.by_page(continuation_token=token)
+        return list(next(pages)), pages.continuation_token or None
+
+    def _pages(self, ask: Callable[[str | None], tuple[Any, str | None]]) -> Iterator[Any]:
         token = None
         while True:
-            page, token = self._azure.call(lambda token=token: _page(ask, start, token, query), self._url)  # type: ignore[misc]
+            page, token = self._azure.call(lambda token=token: ask(token), self._url)  # type: ignore[misc]
             yield page
             if not token:
                 return
@@ -225,12 +248,6 @@ class AzureBucket:
             # Somebody put something in there: it stays, and the folder with it.
             return
         self._folders.pop(key, None)
-
-
-def _page(ask: Any, start: str, token: str | None, query: dict[str, Any]) -> tuple[Any, str | None]:
-    pages = ask(name_starts_with=start, results_per_page=PAGE, **query).by_page(continuation_token=token)
-    found = list(next(pages))
-    return found, pages.continuation_token or None
 
 
 def _stamp(etag: str) -> str:

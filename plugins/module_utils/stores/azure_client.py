@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import email.utils
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from .transfers import Transfers, connection_error
 T = TypeVar("T")
 # What goes, or comes, in one request, held in memory.
 BLOCK = 8 << 20
+BLOCKS = 6
 _PASSING = (408, 429, 500, 502, 503, 504)
 # A signature whose time is that far from the server's is refused.
 _SKEW = 900
@@ -53,6 +55,8 @@ class AzureClient:
     def __init__(self, account: str, container: str, options: StoreOptions, transfers: Transfers) -> None:
         given = options.providers.get("azure", {})
         self.transfers = transfers
+        # Blocks of large files on their way, all files together: they are what is held in memory.
+        self.room = threading.BoundedSemaphore(BLOCKS)
         self.container: Any = connect(account, container, given, self._settings(options))
         self.endpoint: str = f"{self.container.scheme}://{self.container.primary_hostname}".rsplit(f"/{container}", 1)[0]
 

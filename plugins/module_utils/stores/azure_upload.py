@@ -14,14 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..repository.publish import SourceFile
-from .azure_client import BLOCK, AzureClient
+from .azure_client import BLOCK, BLOCKS, AzureClient
 from .bucket import Moved
 from .transfers import blocks
 
 # Azure takes that many blocks an object.
 MOST_BLOCKS = 50_000
-# Blocks of one file on their way: what is held in memory is this many of them.
-_WINDOW = 4
 
 
 class BlockUpload:
@@ -37,12 +35,14 @@ class BlockUpload:
 
         present = self._present()
         names: list[str] = []
-        with _Window(self._azure.transfers.workers) as window:
+        with _Window(self._azure.room) as window:
             for offset, data in blocks(self._source, self._size):
                 name = self._name(offset // self._size)
                 names.append(name)
                 if present.get(name) != len(data):
                     window.submit(self._sender(name, data, moved))
+                # Else it would be held while the next one is read.
+                del data
         commit = [BlobBlock(block_id=name) for name in names]
 
         def finish() -> dict[str, Any]:
@@ -81,21 +81,21 @@ class BlockUpload:
 
 
 class _Window:
-    """Threads that hold a few blocks at once; leaving it waits for all. The first failure is raised as soon as it is known."""
+    """Threads that send blocks, as many as there is room for; leaving it waits for all. A failure is raised as soon as it is known."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, room: threading.BoundedSemaphore) -> None:
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        self._pool = ThreadPoolExecutor(min(_WINDOW, workers))
-        self._room = threading.BoundedSemaphore(_WINDOW)
+        self._pool = ThreadPoolExecutor(BLOCKS)
+        self._room = room
         self._futures: list[Future[None]] = []
 
     def __enter__(self) -> _Window:
         return self
 
     def submit(self, call: Callable[[], None]) -> None:
-        self._room.acquire()
         self._raise()
+        self._room.acquire()
         future = self._pool.submit(call)
         future.add_done_callback(lambda _future: self._room.release())
         self._futures.append(future)

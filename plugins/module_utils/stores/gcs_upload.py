@@ -106,6 +106,8 @@ class ResumableUpload:
             answer = self._send_block(block, offset, max(done, offset), header)
             moved(0, end - max(done, offset))
             done = end
+            # Else it would be held while the next one is read.
+            del block
         self._compare(answer, base64.b64encode(checksum.digest()).decode())
         return str(answer["generation"])
 

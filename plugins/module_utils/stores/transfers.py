@@ -120,8 +120,10 @@ def _checked(source: SourceFile, reader: io.FileIO, size: int) -> Iterator[tuple
         hasher.update(block)
         if not block or offset + len(block) == source.size:
             _check(source, hasher.hexdigest(), grown=bool(reader.read(1)))
-        yield offset, block
         offset += len(block)
+        yield offset - len(block), block
+        # Else it would be held while the next one is read.
+        del block
     if not source.size:
         _check(source, hasher.hexdigest(), grown=bool(reader.read(1)))
 
