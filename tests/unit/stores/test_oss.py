@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -166,6 +167,27 @@ def test_where_versions_are_kept_the_condition_holds_all_the_same(server: OssSer
         assert (found.data, found.stamp) == (b"mine", stamp)
         bucket.delete(["lock"])
         assert bucket.read("lock") is None
+
+
+@pytest.mark.parametrize("versioning", ["", "Enabled"])
+def test_of_many_at_once_one_is_first(server: OssServer, versioning: str) -> None:
+    server.make("raced", versioning=versioning)
+    bucket = connect(server, "raced/triton")
+
+    def take(number: int) -> int | None:
+        try:
+            bucket.put("lock", b"%d" % number, if_absent=True)
+        except PreconditionError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        for _unused in range(5):
+            winners = [number for number in pool.map(take, range(8)) if number is not None]
+            assert len(winners) == 1
+            assert (found := bucket.read("lock")) is not None
+            assert found.data == b"%d" % winners[0]
+            bucket.delete(["lock"])
 
 
 def test_where_versions_are_suspended_the_condition_is_ignored_openly(server: OssServer) -> None:
