@@ -170,6 +170,7 @@ attributes:
 seealso:
   - module: serving.triton.model_repository_info
   - module: serving.triton.model
+  - module: serving.triton.release
 """
 
 EXAMPLES = r"""
@@ -276,6 +277,11 @@ removed_models:
   type: list
   elements: str
   sample: []
+held_models:
+  description: Models that are left as they are, since a release went back from what O(src) holds of them, and why. See M(serving.triton.release).
+  returned: success
+  type: dict
+  sample: {digits: version 3 was withdrawn (wrong answers)}
 revisions:
   description:
     - For every model that is published, a text that changes with its content.

@@ -50,11 +50,15 @@ options:
     type: list
     elements: str
     default: []
-  busy:
-    description: With O(state=cleared), models that are left for a later run, since a server is still loading them.
-    type: list
-    elements: str
-    default: []
+  owner:
+    description: User that owns the files that are written back. The user who runs this when left out.
+    type: str
+  group:
+    description: Group that owns them. That of the user who runs this when left out.
+    type: str
+  mode:
+    description: Mode of these files, as an octal string. V(0644) when left out.
+    type: str
   reason:
     description: Why it is withdrawn, for those who meet it later.
     type: str
@@ -130,6 +134,7 @@ actions:
 """
 
 import getpass
+import re
 import socket
 from typing import Any
 
@@ -148,7 +153,9 @@ def argument_spec() -> dict[str, Any]:
         "to": {"type": "dict", "default": {}},
         "serving": {"type": "list", "elements": "dict", "default": []},
         "again": {"type": "list", "elements": "str", "default": []},
-        "busy": {"type": "list", "elements": "str", "default": []},
+        "owner": {"type": "str"},
+        "group": {"type": "str"},
+        "mode": {"type": "str"},
         "reason": {"type": "str", "default": ""},
         **store_spec(),
     }
@@ -176,10 +183,15 @@ def build(params: dict[str, Any]) -> Releases:
         if not str(version).isdigit():
             raise InputError(f"{version!r} is no version", where=f"to.{name}", remedy="Give a number.")
     to = {name: int(version) for name, version in params["to"].items()}
-    lists = {key: tuple(dict.fromkeys(params[key])) for key in ("models", "again", "busy")}
+    lists = {key: tuple(dict.fromkeys(params[key])) for key in ("models", "again")}
     wish = Wish(params["state"], to=to, serving=ready(params["serving"]), why=params["reason"], **lists)
     # Only the models concerned are listed.
-    store = open_store(params["repository"], StoreOptions(list_all=False, **store_settings(params)))
+    mode = params["mode"]
+    if mode is not None and not re.fullmatch("0?[0-7]{3,4}", mode):
+        raise InputError(f"{mode!r} is not an octal mode", where="mode", remedy='Give it quoted, such as "0644".')
+    settings = store_settings(params)
+    bits = None if mode is None else int(mode, 8)
+    store = open_store(params["repository"], StoreOptions(params["owner"], params["group"], bits, list_all=False, **settings))
     return Releases(store, wish, f"{getpass.getuser()}@{socket.gethostname()}")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-from support.ansible_runs import ROOT, Result, environment, run_playbook
+from support.ansible_runs import ROOT, Result, environment, run_module, run_playbook
 from support.tritonserver import TritonServer, write_python_model
 
 NAME = "scorer"
@@ -199,6 +199,10 @@ def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service:
         assert again.changed == 0
         assert "version 3 was withdrawn (Ask every model on every replica: 2 of 2 requests failed" in message(again)
         assert service.held() == left
+        # Nor does another publisher bring it back.
+        published = run_module("serving.triton.model_repository", {"src": str(service.source), "repository": str(service.repository)})
+        assert not published["changed"]
+        assert "version 3 was withdrawn" in published["held_models"][NAME]
         # By hand.
         service.play("rollback", rollback_to={NAME: 1}, rollback_reason="drift")
         assert service.serves() == [f"{NAME}:1"]

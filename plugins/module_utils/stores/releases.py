@@ -33,8 +33,7 @@ from .base import Store
 class Wish:
     """state: begun, done, withdrawn or cleared. models: which; those of open releases where empty. to: model → version to go back to.
 
-    serving: model → versions that are ready now. again: models whose withdrawn versions may be published once more. busy: models that a
-    server is loading.
+    serving: model → versions that are ready now. again: models whose withdrawn versions may be published once more.
     """
 
     state: str
@@ -42,7 +41,6 @@ class Wish:
     to: Mapping[str, int] = field(default_factory=dict)
     serving: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     again: tuple[str, ...] = ()
-    busy: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -178,7 +176,7 @@ class Releases:
         models = dict(seen.manifest.models)
         for name in self._names(seen):
             entry = journal.get(name)
-            if entry is None or entry.state != WITHDRAWN or name in self._wish.busy:
+            if entry is None or entry.state != WITHDRAWN:
                 continue
             journal[name] = replace(entry, state=CLEARED)
             actions.append(Action("remove", f"{name} {', '.join(map(str, entry.bad))}"))
