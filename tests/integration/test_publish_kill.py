@@ -1,263 +1,67 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""SIGKILL of the publishing module at random points while a real server polls the repository.
-
-Each version comes with a configuration that belongs to it, and its files belong together: the model answers with what it was loaded from,
-so half a version, or a version under another one's configuration, shows in the answer.
-"""
+"""SIGKILL of the publishing module at random points while a real server polls the repository, a folder: see support/publish_kill.py."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ansible_runs
+from support.publish_kill import LOCK, MANIFEST, KilledPublisher, Phases, check, kill_under_a_polling_server, tree
 from support.tritonserver import TritonServer
 
 # Seeds of independent publishers, each with a repository of its own, and the kills of each.
 PUBLISHERS = (11, 12, 13)
 KILLS = 12
-MODULE = "ansible_collections.serving.triton.plugins.modules.model_repository"
-LOCK = ".serving-triton.lock"
-MANIFEST = ".serving-triton.json"
-# Many more than one load takes: a server that is loading a version when it is removed fails, and Triton's python backend then hangs.
-KEEP_VERSIONS = 8
-
-CODE = """
-import json
-import os
-
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def initialize(self, args):
-        folder = os.path.join(args["model_repository"], args["model_version"])
-        parts = [args["model_version"], json.loads(args["model_config"])["parameters"]["belongs_to"]["string_value"]]
-        for name in sorted(os.listdir(folder)):
-            if name.startswith("part"):
-                with open(os.path.join(folder, name)) as file:
-                    parts.append(file.read(20).strip())
-        self.answer = f"{len(parts)}:" + ",".join(sorted(set(parts)))
-
-    def execute(self, requests):
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([self.answer.encode()], np.object_))]) for _ in requests]
-"""
-CONFIG = """
-backend: "python"
-input [ {{ name: "IN" data_type: TYPE_STRING dims: [ 1 ] }} ]
-output [ {{ name: "OUT" data_type: TYPE_STRING dims: [ 1 ] }} ]
-parameters {{ key: "belongs_to" value {{ string_value: "{version}" }} }}
-"""
-ENSEMBLE = """
-platform: "ensemble"
-input [ {{ name: "IN" data_type: TYPE_STRING dims: [ 1 ] }} ]
-output [ {{ name: "OUT" data_type: TYPE_STRING dims: [ 1 ] }} ]
-ensemble_scheduling {{
-  step [ {{
-    model_name: "{step}" model_version: -1
-    input_map {{ key: "IN" value: "IN" }}
-    output_map {{ key: "OUT" value: "OUT" }}
-  }} ]
-}}
-"""
-PARTS = 12
-
-
-def write_version(model: Path, version: int) -> None:
-    """A version whose every part says its number, and the configuration that belongs to it."""
-    folder = model / str(version)
-    folder.mkdir(parents=True)
-    (folder / "model.py").write_text(CODE)
-    for part in range(PARTS):
-        (folder / f"part{part}").write_text(f"{version:<20}" * (5000 if part == 0 else 20))
-    (model / "config.pbtxt").write_text(CONFIG.format(version=version))
-
-
-def write_ensemble(folder: Path, step: str) -> None:
-    """A model whose version is an empty folder."""
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(ENSEMBLE.format(step=step))
 
 
 @dataclass
-class Publisher:
-    """One source, its repository, and everything that was seen of it. inside: the workspace cannot be beside the repository."""
+class FolderPublisher(KilledPublisher):
+    """inside: the workspace cannot be beside the repository."""
 
-    home: Path
-    seed: int
     inside: bool = False
-    version: int = 1
-    kills: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.name = f"model{self.seed}"
-        self.source, self.repository = self.home / "source", self.home / "models"
-        self.random = random.Random(self.seed)
-        self.home.mkdir()
+        super().__post_init__()
+        self.repository = self.home / "models"
         if self.inside:
             # A plain file where the workspace would be: as if the parent could not be written.
             (self.home / ".models.serving-triton").touch()
-        write_version(self.source / self.name, 1)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        arguments = {
-            "src": str(self.source),
-            "repository": str(self.repository),
-            "prune": True,
-            "keep_versions": KEEP_VERSIONS,
-            "digest_cache": "",
-            "lint": False,
+    def where(self) -> dict[str, Any]:
+        return {"repository": str(self.repository)}
+
+    def phases(self) -> Phases:
+        return {
+            "staging": ((self.repository / LOCK).exists, 0.005),
+            "pinning": (self._pinning(), 0.002),
+            "switching": ((self.repository / self.name / str(self.version)).exists, 0.001),
         }
-        payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_remote_tmp": tempfile.gettempdir()}}
-        process = subprocess.Popen(
-            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=ansible_runs.environment(),
-        )  # fmt: skip
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(payload).encode())
-        process.stdin.close()
-        process.stdin = None
-        return process
-
-    def finish(self) -> dict[str, Any]:
-        process = self.start()
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, output.decode() + errors.decode()
-        return dict(json.loads(output))
-
-    def _until(self, process: subprocess.Popen[bytes], phase: Callable[[], bool]) -> None:
-        while process.poll() is None and not phase():
-            time.sleep(0.0001)
-
-    def _locked(self) -> bool:
-        return (self.repository / LOCK).exists()
 
     def _pinning(self) -> Callable[[], bool]:
         """Whether the manifest was written since now, with what is pending."""
         before = (self.repository / MANIFEST).stat().st_mtime_ns
         return lambda: (self.repository / MANIFEST).stat().st_mtime_ns != before
 
-    def _switching(self) -> bool:
-        return (self.repository / self.name / str(self.version)).exists()
-
-    def next_source(self) -> None:
-        self.version += 1
-        write_version(self.source / self.name, self.version)
-        if self.version > KEEP_VERSIONS + 1:
-            shutil.rmtree(self.source / self.name / str(self.version - KEEP_VERSIONS - 1))
-        if self.version % 4 == 3:
-            write_ensemble(self.source / f"{self.name}_ensemble{self.version}", self.name)
-
-    def kill_one(self) -> None:
-        process = self.start()
-        phase, lasts = self.random.choice([("staging", 0.005), ("pinning", 0.002), ("switching", 0.001)])
-        reached = {"staging": self._locked, "pinning": self._pinning(), "switching": self._switching}
-        self._until(process, reached[phase])
-        time.sleep(self.random.uniform(0, lasts))
-        process.kill()
-        process.communicate()
-        self.kills.append(self._state(process.returncode))
-
-    def _state(self, code: int) -> str:
-        """How far the killed one came, for people."""
+    def state(self) -> str:
         pending = bool(json.loads((self.repository / MANIFEST).read_bytes())["pending"])
         there = (self.repository / self.name / str(self.version)).exists()
-        return f"{'done' if code == 0 else 'killed'} {'pending' if pending else 'quiet'} {'new' if there else 'old'}"
+        return f"{'pending' if pending else 'quiet'} {'new' if there else 'old'}"
 
-    def run(self) -> None:
-        """Kills one publish after the other, lets the server poll what they left, and has the next one finish the work."""
-        for _unused in range(KILLS):
-            self.next_source()
-            self.kill_one()
-            time.sleep(1.1)
-            self.finish()
-            if not self.converged():
-                self.problems.append(f"version {self.version} did not converge")
-        if self.finish()["changed"]:
-            self.problems.append("an idle run changed something")
+    def published(self) -> dict[str, str]:
+        return tree(self.repository)
 
-    def leave_one_model(self) -> None:
-        ensembles = sorted(self.source.glob("*_ensemble*"))
-        for folder in ensembles:
-            shutil.rmtree(folder)
-        assert self.finish()["removed_models"] == [folder.name for folder in ensembles] != []
-
-    def converged(self) -> bool:
-        wanted, found = tree(self.source), tree(self.repository)
-        newest = sorted(self.source.joinpath(self.name).glob("[0-9]*"), key=lambda each: int(each.name))[-KEEP_VERSIONS:]
-        names = {each.name for each in newest}
-        wanted = {path: text for path, text in wanted.items() if not self._old(path, names)}
+    def is_clean(self) -> bool:
         rest = {path.name for path in self.repository.iterdir() if path.name.startswith(".")}
         beside = {path.name for path in self.home.iterdir() if path.is_dir()}
-        return found == wanted and rest == {MANIFEST} and beside == {"source", "models"}
-
-    def _old(self, path: str, kept: set[str]) -> bool:
-        parts = path.split("/")
-        return parts[0] == self.name and parts[1].isdecimal() and parts[1] not in kept
-
-
-def tree(folder: Path) -> dict[str, str]:
-    # The python backend leaves byte code beside its models.
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".") and "__pycache__" not in path.parts]
-    empty = [path for path in folder.rglob("[0-9]*") if path.is_dir() and not any(path.iterdir())]
-    return {**{str(path.relative_to(folder)): path.read_text() for path in files}, **{str(path.relative_to(folder)): "" for path in empty}}
-
-
-class Watch(threading.Thread):
-    """Asks the server without a pause. answers: model → text → count; failures: what was not answered."""
-
-    def __init__(self, server: TritonServer, names: list[str]) -> None:
-        super().__init__(daemon=True)
-        self.server, self.names = server, names
-        self.answers: dict[str, dict[str, int]] = {name: {} for name in names}
-        self.failures: list[str] = []
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        body = {"inputs": [{"name": "IN", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}
-        while not self.stopping.wait(0.02):
-            for name in self.names:
-                answer = self._ask(f"/v2/models/{name}/infer", body)
-                if answer:
-                    text = str(answer["outputs"][0]["data"][0])
-                    self.answers[name][text] = self.answers[name].get(text, 0) + 1
-
-    def _ask(self, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.server.http}{path}", data=json.dumps(body).encode() if body else None)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return dict(json.loads(answer.read() or b"{}"))
-        except urllib.error.HTTPError as error:
-            self.failures.append(f"{path}: {error.code} {error.read().decode()}")
-        except OSError as error:
-            self.failures.append(f"{path}: {error}")
-        return {}
-
-
-def complaints(log: str) -> list[str]:
-    """The server's error lines, less those about the workspace that is no model."""
-    errors = [line for line in log.splitlines() if re.match(r"E\d{4} ", line)]
-    # Ensembles miss a GPU, to no harm.
-    expected = "Poll failed for model directory 'serving-triton-publishing'", "unable to create stream for"
-    return [line for line in errors if not any(part in line for part in expected)]
+        return rest == {MANIFEST} and beside == {"source", "models"}
 
 
 @pytest.fixture
@@ -270,89 +74,9 @@ def home() -> Iterator[Path]:
 
 
 def test_a_polling_server_never_meets_half_a_version(home: Path) -> None:
-    publishers = [Publisher(home / str(seed), seed, inside=seed == PUBLISHERS[-1]) for seed in PUBLISHERS]
+    publishers = [FolderPublisher(home / str(seed), seed, inside=seed == PUBLISHERS[-1]) for seed in PUBLISHERS]
     for each in publishers:
         each.finish()
     with TritonServer([each.repository for each in publishers], mode="poll") as server:
-        started = len(server.log)
-        watch = Watch(server, [each.name for each in publishers])
-        watch.start()
-        threads = [threading.Thread(target=each.run) for each in publishers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        served = [wait_for(watch, each) for each in publishers]
-        # What Triton is loading when it is removed fails (docs/publishing.md), and a model loads once more when python wrote its byte code.
-        idle = wait_until_idle(server)
-        for each in publishers:
-            each.leave_one_model()
-        unsettled = settle(server, {each.name for each in publishers})
-        watch.stopping.set()
-        watch.join()
-        log = server.log[started:]
-    report(publishers, watch)
-    assert [each.problems for each in publishers] == [[], [], []]
-    assert [len(each.kills) for each in publishers] == [KILLS] * len(publishers)
-    assert all(served), "the last version is not served"
-    assert idle, "the server does not come to rest"
-    assert not unsettled, f"{unsettled}\n{log[-3000:]}"
-    assert not watch.failures, watch.failures[:5]
-    assert not complaints(log), complaints(log)[:5]
-    for name, answers in watch.answers.items():
-        whole = re.compile(rf"{PARTS + 2}:[0-9]+\Z")
-        assert answers
-        assert all(whole.match(text) for text in answers), f"{name} answered from half a version: {answers}"
-
-
-def wait_for(watch: Watch, publisher: Publisher) -> bool:
-    """Whether the last version gets served."""
-    for _unused in range(100):
-        if f"{PARTS + 2}:{publisher.version}" in watch.answers[publisher.name]:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def wait_until_idle(server: TritonServer, quiet: float = 4) -> bool:
-    """Whether the server's log comes to rest: it has polled a few times and found nothing more to load."""
-    length, since = -1, time.monotonic()
-    for _unused in range(900):
-        if len(server.log) != length:
-            length, since = len(server.log), time.monotonic()
-        elif time.monotonic() - since > quiet:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def settle(server: TritonServer, names: set[str]) -> str:
-    """Waits until the server is ready and has these models alone, each with a ready version. Returns what stands against it, or ""."""
-    seen = ""
-    for _unused in range(400):
-        index = json.loads(_post(server, "/v2/repository/index"))
-        ready = {each["name"] for each in index if each.get("state") == "READY"}
-        if {each["name"] for each in index} == names == ready and _ready(server):
-            return ""
-        seen = f"ready: {_ready(server)}, index: {index}"
-        time.sleep(0.1)
-    return seen
-
-
-def _post(server: TritonServer, path: str) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(f"{server.http}{path}", data=b"{}"), timeout=20) as answer:
-        return bytes(answer.read())
-
-
-def _ready(server: TritonServer) -> bool:
-    try:
-        with urllib.request.urlopen(f"{server.http}/v2/health/ready", timeout=20) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return False
-
-
-def report(publishers: list[Publisher], watch: Watch) -> None:
-    for each in publishers:
-        states = {state: each.kills.count(state) for state in sorted(set(each.kills))}
-        print(each.name, "inside" if each.inside else "beside", states, watch.answers[each.name])
+        outcome = kill_under_a_polling_server(publishers, server, lambda each, _watch: each.run(KILLS))
+    check(outcome, publishers, KILLS)
