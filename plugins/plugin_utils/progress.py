@@ -31,15 +31,15 @@ def parse(text: str) -> Look | None:
         return None
 
 
-def line(host: str, look: Look, before: Look | None = None) -> str:
-    """host: publishing 1,203 of 4,000 files, 1.2 of 5.0 GiB, 85 MiB/s, 45 s left. before: an earlier look, for the rate since then."""
+def line(subject: str, look: Look, before: Look | None = None) -> str:
+    """web1: publishing 1,203 of 4,000 files, 1.2 of 5.0 GiB, 85 MiB/s, 45 s left. before: an earlier look, for the rate since then."""
     parts = [f"{look.files:,} of {look.all_files:,} files", _share(look.bytes, look.all_bytes)]
     speed = rate(look, before)
     if speed > 0:
         parts.append(f"{size(speed)}/s")
         if left := look.all_bytes - look.bytes:
             parts.append(f"{duration(left / speed)} left")
-    return f"{host}: publishing {', '.join(parts)}"
+    return f"{subject} {', '.join(parts)}"
 
 
 def rate(look: Look, before: Look | None = None) -> float:

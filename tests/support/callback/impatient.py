@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Lets the action model_repository look every few milliseconds, so that a test of it need not publish for long."""
+"""Lets the actions of modules that transfer look every few milliseconds, so that a test of it need not publish for long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.serving.triton.plugins.action import model_repository
+from ansible_collections.serving.triton.plugins.plugin_utils import watched
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -19,4 +19,4 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         # Workers are forked after this.
-        model_repository.INTERVAL = 0.02
+        watched.INTERVAL = 0.02

@@ -32,7 +32,7 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
     return Layer(frozenset(below), ansible, lazy)
 
 
-_UTILS = ("core", "repository", "stores", "server", "host", "report", "module")
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "report", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -40,6 +40,8 @@ LAYERS: Mapping[str, Layer] = {
     "repository.config": _layer("core", "repository", lazy=frozenset({"tritonclient", "google"})),
     "stores": _layer("core", "repository", "stores", lazy=SDKS | _ALIBABA),
     "server": _layer("core", "repository", "server", ansible=True, lazy=SDKS),
+    # Downloads go through Ansible's own HTTP client, which knows proxies and certificates.
+    "fetch": _layer("core", "repository", "stores", "fetch", ansible=True),
     "host": _layer("core", "host"),
     "report": _layer("core", "report"),
     "module": _layer("core", ansible=True),

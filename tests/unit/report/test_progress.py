@@ -42,18 +42,18 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_the_line_tells_files_bytes_rate_and_time_left() -> None:
     before = Look(1000, 4000, GIB, 5 * GIB, 10.0)
     look = Look(1203, 4000, GIB + 425 * MIB, 5 * GIB, 15.0)
-    told = progress.line("web1", look, before)
+    told = progress.line("web1: publishing", look, before)
     assert told == "web1: publishing 1,203 of 4,000 files, 1.4 of 5.0 GiB, 85 MiB/s, 43 s left"
 
 
 def test_the_first_line_takes_the_rate_since_the_start() -> None:
     assert progress.rate(Look(1, 2, 100, 200, 4.0)) == 25
-    assert progress.line("web1", Look(0, 2, 0, 200, 0.0)) == "web1: publishing 0 of 2 files, 0 of 200 bytes"
+    assert progress.line("web1: publishing", Look(0, 2, 0, 200, 0.0)) == "web1: publishing 0 of 2 files, 0 of 200 bytes"
 
 
 def test_a_transfer_that_stands_still_has_no_time_left() -> None:
     look = Look(1, 2, 100, 200, 9.0)
-    assert progress.line("web1", look, Look(1, 2, 100, 200, 4.0)) == "web1: publishing 1 of 2 files, 100 of 200 bytes"
+    assert progress.line("web1: publishing", look, Look(1, 2, 100, 200, 4.0)) == "web1: publishing 1 of 2 files, 100 of 200 bytes"
 
 
 @pytest.mark.parametrize(

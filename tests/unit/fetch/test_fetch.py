@@ -1,0 +1,270 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Downloads go on where they broke off, are checked, cached and bounded; a fetched model is idle in a second run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import file_server
+from support.fakes import FakeClock
+from support.file_server import FileServer
+
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, ServingError, UnavailableError
+from ansible_collections.serving.triton.plugins.module_utils.core.plan import Plan
+from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
+from ansible_collections.serving.triton.plugins.module_utils.fetch.download import Manners, download, shown
+from ansible_collections.serving.triton.plugins.module_utils.fetch.plan import RECORD_FILE, read_record
+from ansible_collections.serving.triton.plugins.modules import model_fetch, model_repository
+
+CONTENT = bytes(range(256)) * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with file_server.running() as state:
+        state.files["/model.onnx"] = CONTENT
+        yield state
+
+
+@pytest.fixture
+def get(server: FileServer, tmp_path: Path) -> Callable[..., Path]:
+    return lambda digest=DIGEST, **more: download(
+        f"{server.url}/model.onnx?token=hidden", digest, tmp_path / "cache", Manners(clock=FakeClock(), timeout=5, **more)
+    )
+
+
+def test_a_download_is_cached_by_its_digest(get: Callable[..., Path], server: FileServer) -> None:
+    seen: list[Transfer] = []
+    path = get(progress=seen.append)
+    assert path.read_bytes() == CONTENT
+    assert path.name == DIGEST
+    assert seen[-1] == Transfer(0, 1, len(CONTENT), len(CONTENT))
+    get()
+    assert len(server.requests) == 1
+    path.write_bytes(b"rotten")
+    assert get().read_bytes() == CONTENT
+
+
+def test_a_broken_download_goes_on_where_it_was(get: Callable[..., Path], server: FileServer) -> None:
+    server.breaks = [100_000, 50_000]
+    assert get().read_bytes() == CONTENT
+    assert [asked for _path, asked, _token in server.requests] == ["", "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_server_without_ranges_begins_again(get: Callable[..., Path], server: FileServer) -> None:
+    server.breaks, server.ranges = [100_000], False
+    assert get().read_bytes() == CONTENT
+
+
+def test_a_rest_of_another_file_is_found_and_fetched_anew(get: Callable[..., Path], server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    part = tmp_path / "cache" / f"{DIGEST}.part"
+    part.write_bytes(b"of another file")
+    assert get().read_bytes() == CONTENT
+    part.write_bytes(CONTENT + b"too long")
+    (tmp_path / "cache" / DIGEST).unlink()
+    assert get().read_bytes() == CONTENT
+
+
+def test_another_content_is_told_with_both_digests(get: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        get("0" * 64)
+    assert DIGEST in str(caught.value)
+    assert "0" * 64 in str(caught.value)
+    assert "hidden" not in str(caught.value)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_what_may_pass_is_tried_again_within_bounds(get: Callable[..., Path], server: FileServer) -> None:
+    server.statuses = [503, 429]
+    assert get().read_bytes() == CONTENT
+    server.statuses = [503] * 3
+    with pytest.raises(UnavailableError, match="503") as caught:
+        get("1" * 64, attempts=3)
+    assert "Tried 3 times" in caught.value.remedy
+
+
+def test_a_refusal_is_final(get: Callable[..., Path], server: FileServer) -> None:
+    server.statuses = [404, 403]
+    for remedy in ("URL", "token"):
+        with pytest.raises(UnavailableError, match="status 40") as caught:
+            get()
+        assert remedy in caught.value.remedy
+    assert len(server.requests) == 2
+
+
+def test_nobody_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        download("http://127.0.0.1:9/x", DIGEST, tmp_path, Manners(attempts=2, clock=FakeClock(), timeout=2))
+
+
+def test_a_token_is_not_sent_to_where_a_url_redirects(server: FileServer, tmp_path: Path) -> None:
+    server.redirects["/moved"] = f"{server.url}/model.onnx"
+    download(f"{server.url}/moved", DIGEST, tmp_path / "cache", Manners(headers={"Authorization": "Bearer secret"}, clock=FakeClock()))
+    assert [token for _path, _range, token in server.requests] == ["Bearer secret", ""]
+
+
+def test_urls_are_shown_without_secrets() -> None:
+    assert shown("https://user:pass@host:8443/a/b.onnx?sig=abc#x") == "https://host:8443/a/b.onnx"
+
+
+class Kitchen:
+    """A folder of models that is fetched into, by the module's own code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.dest = folder / "models"
+
+    def run(self, check: bool = False, **options: Any) -> Plan:
+        spec = {name: each.get("default") for name, each in model_fetch.argument_spec().items()}
+        given = {"name": "net", "dest": str(self.dest), "cache": str(self.folder / "cache"), **options}
+        fetcher = model_fetch.build({**spec, **given}, lambda _state: None)
+        plan = fetcher.plan(fetcher.observe())
+        if plan and not check:
+            fetcher.apply(plan)
+            assert not [path for path in self.dest.iterdir() if path.name.startswith(".serving-triton-fetch-")]
+        return plan
+
+    def tree(self) -> dict[str, bytes]:
+        found = (path for path in self.dest.rglob("*") if path.is_file() and path.name != RECORD_FILE)
+        return {path.relative_to(self.dest).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return Kitchen(tmp_path)
+
+
+def test_a_url_is_fetched_once(kitchen: Kitchen, server: FileServer) -> None:
+    given = {"url": f"{server.url}/model.onnx", "sha256": DIGEST.upper()}
+    predicted = kitchen.run(check=True, **given)
+    assert not server.requests
+    assert not kitchen.dest.exists()
+    assert kitchen.run(**given).describe() == predicted.describe() == [f"fetch model net from {server.url}/model.onnx"]
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
+    assert not kitchen.run(**given)
+    assert len(server.requests) == 1
+    # Changed by hand: mended, from the cache.
+    (kitchen.dest / "net/1/model.onnx").write_bytes(b"changed")
+    assert kitchen.run(**given)
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
+    assert len(server.requests) == 1
+
+
+def test_versions_live_beside_each_other(kitchen: Kitchen, server: FileServer) -> None:
+    server.files["/new.onnx"] = b"new"
+    one = {"url": f"{server.url}/model.onnx", "sha256": DIGEST}
+    two = {"url": f"{server.url}/new.onnx", "sha256": hashlib.sha256(b"new").hexdigest(), "version": 2}
+    kitchen.run(**one)
+    (kitchen.dest / "net/config.pbtxt").write_text("mine")
+    kitchen.run(**two)
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT, "net/2/model.onnx": b"new", "net/config.pbtxt": b"mine"}
+    assert not kitchen.run(**one)
+    assert not kitchen.run(**two)
+    assert kitchen.run(state="absent", version=2).describe() == ["remove version 2 of model net"]
+    assert not kitchen.run(state="absent", version=2)
+    assert not kitchen.run(**one)
+    assert kitchen.run(state="absent").describe() == ["remove model net"]
+    assert kitchen.tree() == {}
+    assert not (kitchen.dest / RECORD_FILE).exists()
+    assert not kitchen.run(state="absent")
+
+
+def test_an_archive_is_unpacked_and_replaced_whole(kitchen: Kitchen, server: FileServer) -> None:
+    for content in (b"first", b"second"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            info = tarfile.TarInfo("inception/frozen.pb")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        server.files["/a.tgz"] = buffer.getvalue()
+        kitchen.run(url=f"{server.url}/a.tgz", sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+        assert kitchen.tree() == {"net/1/model.graphdef": content}
+
+
+def test_a_wrong_digest_leaves_everything_as_it_is(kitchen: Kitchen, server: FileServer) -> None:
+    kitchen.run(url=f"{server.url}/model.onnx", sha256=DIGEST)
+    with pytest.raises(ServingError, match="expected 0000"):
+        kitchen.run(url=f"{server.url}/model.onnx", sha256="0" * 64)
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
+
+
+def test_a_folder_of_this_machine_is_taken(kitchen: Kitchen, tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot"
+    (snapshot / "onnx").mkdir(parents=True)
+    (tmp_path / "blob").write_bytes(b"weights")
+    # As the hub's cache keeps snapshots.
+    (snapshot / "onnx/model.onnx").symlink_to(tmp_path / "blob")
+    (snapshot / "config.json").write_text("{}")
+    given = {"src": str(snapshot)}
+    assert kitchen.run(**given)
+    assert kitchen.tree() == {"net/1/model.onnx": b"weights"}
+    assert not (kitchen.dest / "net/1/model.onnx").is_symlink()
+    assert not kitchen.run(**given)
+    (tmp_path / "blob").write_bytes(b"better!")
+    assert kitchen.run(**given)
+    assert kitchen.tree() == {"net/1/model.onnx": b"better!"}
+
+
+def test_a_published_repository_is_a_source(kitchen: Kitchen, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for version in ("1", "2"):
+        (source / "net" / version).mkdir(parents=True)
+        (source / "net" / version / "model.onnx").write_text(version)
+    (source / "net/config.pbtxt").write_text('backend: "onnxruntime"')
+    spec = {name: each.get("default") for name, each in model_repository.argument_spec().items()}
+    published = tmp_path / "published"
+    publisher = model_repository.build({**spec, "src": str(source), "repository": str(published), "lint": False, "digest_cache": ""})
+    publisher.apply(publisher.plan(publisher.observe()))
+    (published / "net/1/stray.txt").write_text("not published")
+    assert kitchen.run(repository=str(published))
+    expected = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    assert kitchen.tree() == expected
+    assert not kitchen.run(repository=str(published))
+    (published / "net/2/model.onnx").write_text("x")
+    kitchen.run(state="absent")
+    with pytest.raises(UnavailableError, match="the manifest has"):
+        kitchen.run(repository=str(published))
+    assert kitchen.run(repository=f"file://{published}", version=1)
+    assert set(kitchen.tree()) == {"net/1/model.onnx", "net/config.pbtxt"}
+    with pytest.raises(InputError, match="has no version 7"):
+        kitchen.run(repository=str(published), version=7)
+    with pytest.raises(InputError, match="no model other"):
+        kitchen.run(repository=str(published), name="other")
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"url": "ftp://x/y", "sha256": DIGEST}, "url"),
+        ({"url": "https://x/y", "sha256": "abc"}, "sha256"),
+        ({"src": "/x", "version": 0}, "version"),
+        ({"src": "/x", "file": "a/b"}, "file"),
+        ({"src": "/x", "name": "a/b"}, "models"),
+        ({"src": "/no/such/place"}, "/no/such/place"),
+    ],
+)
+def test_wrong_options_are_told(kitchen: Kitchen, options: dict[str, Any], where: str) -> None:
+    with pytest.raises(InputError) as caught:
+        kitchen.run(**options)
+    assert caught.value.where == where
+
+
+def test_a_damaged_record_is_no_record() -> None:
+    for text in ("", "[]", '{"models": {"a": {}}}', '{"models": {"a": {"identity": "x", "files": {"../x": "y"}}}}'):
+        assert read_record(text) == {}
+
+
+def test_the_cache_that_cannot_be_written_is_told(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match="cannot be kept"):
+        download(f"{server.url}/model.onnx", DIGEST, tmp_path / "file" / "cache", Manners(clock=FakeClock()))
