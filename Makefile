@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help site check destroy doctor env test-env lint units integration test bench lock build clean
+.PHONY: help site check destroy doctor env test-env lint units integration test bench bench-publish lock build clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -67,6 +67,9 @@ test: test-env lint ## Run all tests: lint, units, integration against real serv
 
 bench: test-env ## Measure against the peers: lines `ratio NAME PEER VALUE`
 	python -m benchmarks $(ARGS)
+
+bench-publish: test-env ## Publishing to S3 against s5cmd, aws, rclone and s3_sync, with a plot
+	python -m benchmarks publish
 
 build: env ## Build the collection's archive
 	ansible-galaxy collection build --force

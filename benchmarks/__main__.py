@@ -17,7 +17,7 @@ from .common import BenchmarkError
 def main(wanted: list[str]) -> int:
     # What a benchmark started is stopped also when the benchmark is.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
-    names = [info.name for info in pkgutil.iter_modules(benchmarks.__path__) if info.name not in ("__main__", "common")]
+    names = [info.name for info in pkgutil.iter_modules(benchmarks.__path__) if not info.ispkg and info.name not in ("__main__", "common")]
     unknown = set(wanted) - set(names)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}", file=sys.stderr)

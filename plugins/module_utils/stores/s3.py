@@ -1,12 +1,14 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A bucket of S3, or of a server that speaks its protocol (MinIO, Ceph RGW, OCI), below a prefix."""
+"""A bucket of S3, or of a server that speaks its protocol (MinIO, Ceph RGW, OCI), below a prefix.
+
+What only some runs need is imported by them: the usual one lists, reads the manifest, and finds everything in place.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from ..core.errors import TransientError
@@ -16,9 +18,7 @@ from .bucket import Content, Listed, Moved, PreconditionError, Upload
 from .s3_client import Client, Manners, Request
 from .s3_connection import Answer, Links
 from .s3_content import always, terms
-from .s3_delete import delete_all
 from .s3_errors import RefusedError
-from .s3_fetch import Fetch, download
 from .s3_place import Place, parse_place
 from .s3_session import Session
 from .s3_workers import gather
@@ -128,11 +128,15 @@ class S3Bucket:
         return Content(answer.body, stamp_of(answer.headers.get("etag", "")), _age(answer))
 
     def digest(self, key: str) -> str:
+        from .s3_fetch import Fetch
+
         hasher = hashlib.sha256()
         Fetch(self._client, self._prefix + key, hasher.update).run()
         return hasher.hexdigest()
 
     def download(self, key: str, path: str, moved: Moved) -> None:
+        from .s3_fetch import download
+
         download(self._client, self._prefix + key, path, moved)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_stamp: str = "") -> str:
@@ -169,18 +173,21 @@ class S3Bucket:
         return self._uploader().run(chains, moved)
 
     def _uploader(self) -> Uploader:
-        # Imported here: a run that finds everything in place does without.
         from .s3_upload import Uploader
 
         return Uploader(self._client, self._how, self._prefix, self._most)
 
     def delete(self, keys: Sequence[str]) -> None:
+        from .s3_delete import delete_all
+
         for begin in range(0, len(keys), PAGE):
             delete_all(self._client, [self._prefix + key for key in keys[begin : begin + PAGE]])
 
 
 def _age(answer: Answer) -> float:
     """By the server's clock alone."""
+    from email.utils import parsedate_to_datetime
+
     try:
         written, now = (parsedate_to_datetime(answer.headers[name]) for name in ("last-modified", "date"))
         return max(0.0, (now - written).total_seconds())

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 
 from ..core.errors import InputError, ServingError, TransientError
 from ..core.wait import Clock
@@ -206,6 +205,8 @@ class Client:
     def _set_clock(self, answer: Answer, target: _Target) -> bool:
         if self._skew is not None:
             return False
+        from email.utils import parsedate_to_datetime
+
         try:
             told = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except (TypeError, ValueError):

@@ -30,9 +30,16 @@ class Terms:
     sign_body: bool
     crc32: bool
     new: Mapping[str, str] = field(default_factory=dict)
+    # MD5 was asked for by name: it is sent also where something else protects the body.
+    md5: bool = False
     # Where the choice is ours, a server that does not know CRC32 gets MD5.
     may_change: bool = False
     resumable: bool = True
+
+    @property
+    def whole_crc32(self) -> bool:
+        """Whether whole objects carry it: only where it was asked for by name, since every server knows MD5."""
+        return self.crc32 and not self.may_change
 
 
 def always(options: Mapping[str, Any]) -> dict[str, str]:
@@ -57,7 +64,7 @@ def terms(options: Mapping[str, Any], *, secure: bool, aws: bool) -> Terms:
     checksum = given.get("checksum", "auto")
     crc32 = checksum == "crc32" or (checksum == "auto" and aws)
     resumable = given.get("encryption") in (None, "AES256")
-    return Terms(not secure, crc32, new, checksum == "auto", resumable)
+    return Terms(not secure, crc32, new, checksum == "md5", checksum == "auto", resumable)
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,8 @@ def md5_of(data: bytes) -> str:
 
 
 def data_sums(data: bytes, how: Terms) -> Sums:
-    """Of a small body. CRC32 only where it was asked for by name: every server knows MD5."""
-    crc = crc_text(zlib.crc32(data)) if how.crc32 and not how.may_change else ""
+    """Of a small body."""
+    crc = crc_text(zlib.crc32(data)) if how.whole_crc32 else ""
     return Sums(hashlib.sha256(data).hexdigest() if how.sign_body else "", "" if crc else md5_of(data), crc)
 
 

@@ -100,7 +100,7 @@ class LargeFile:
                 _raise_first(sent)
                 known = self._kept.get(number, "")
                 # The server checks the signed SHA-256 or the CRC32; MD5 where neither is sent, or to compare.
-                md5 = bool(known) or not (self._how.crc32 or self._how.sign_body)
+                md5 = bool(known) or self._how.md5 or not (self._how.crc32 or self._how.sign_body)
                 content, sums = self._reader.next(offset, min(self._part_size, self._size - offset), self._how, md5=md5)
                 future = pool.submit(self._part, number, content, sums, known)
                 future.add_done_callback(lambda _future: slots.release())

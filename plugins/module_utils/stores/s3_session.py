@@ -9,6 +9,7 @@ names, with no profile, role or configuration file: those are what botocore woul
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,10 +38,10 @@ class Session:
         self._environ = os.environ if environ is None else environ
         self._timeout = timeout
         self._plain = self._plain_keys()
-        self._source: Callable[[], Credentials | None] | None = None
         self._session: BotocoreSession | None = None
         self._credentials: Credentials | None = None
         self._keys: tuple[float, Keys] | None = None
+        self._mutex = threading.Lock()
         self._check()
 
     def _check(self) -> None:
@@ -71,17 +72,21 @@ class Session:
         """The keys of this moment. Raises InputError where there are none."""
         if self._plain is not None:
             return self._plain
-        now = time.monotonic()
-        if self._keys is None or now - self._keys[0] > _FRESH:
-            self._keys = (now, self._found())
-        return self._keys[1]
+        known, now = self._keys, time.monotonic()
+        if known is None or now - known[0] > _FRESH:
+            with self._mutex:
+                # Another thread may have asked meanwhile.
+                known = self._keys
+                if known is None or now - known[0] > _FRESH:
+                    known = self._keys = (now, self._found())
+        return known[1]
 
     def renew(self) -> bool:
         """Gets new keys where the old ones have expired. False where these are all that there are."""
         if self._plain is not None:
             return False
-        self._credentials = self._keys = None
-        self._session = None
+        with self._mutex:
+            self._session = self._credentials = self._keys = None
         return True
 
     def _found(self) -> Keys:
@@ -195,8 +200,6 @@ class Session:
                 remedy = "Install it where the task runs: pip install boto3. Keys in the options and a server in the URL do without."
                 raise InputError("the Python library boto3 is missing", where="s3", remedy=remedy) from error
             session = botocore.session.Session(profile=self._options.get("profile"))
-            # What waits for the service of instances is bounded by it too.
-            session.set_config_variable("metadata_service_timeout", min(self._timeout, 2.0))
             if "access_key" in self._options:
                 session.set_credentials(*(self._options.get(name) for name in ("access_key", "secret_key", "session_token")))
             self._session = session

@@ -72,9 +72,10 @@ class Uploader:
                 sums = data_sums(data, self._how)
                 answer = self._client.call(self._put(key, data, sums))
             else:
-                content, sums = reader.next(0, each.size, self._how, md5=True)
+                crc32 = self._how.whole_crc32
+                content, sums = reader.next(0, each.size, self._how, md5=not crc32)
                 reader.finish()
-                answer = self._client.call(self._put(key, content, Sums(sums.sha256, sums.md5)))
+                answer = self._client.call(self._put(key, content, Sums(sums.sha256, sums.md5, sums.crc32 if crc32 else "")))
         self._add(0, each.size)
         return stamp_of(answer.headers.get("etag", ""))
 

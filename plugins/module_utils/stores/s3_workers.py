@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -98,10 +99,19 @@ class Crew(Generic[T]):
                 return
             try:
                 self._work(job)
-            except (ServingError, OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
-                self._errors.append(error)
-                self._jobs.clear()
+            except ServingError:
+                self._end()
                 return
+            finally:
+                # Also what nobody foresaw: a job that is silently not done would be worse than anything.
+                if sys.exc_info()[1] is not None:
+                    self._end()
+
+    def _end(self) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and error not in self._errors:
+            self._errors.append(error)
+        self._jobs.clear()
 
 
 def gather(call: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:

@@ -349,3 +349,12 @@ def test_a_crew_ends_at_the_first_error_and_results_keep_their_order() -> None:
     with pytest.raises(InputError):
         Crew(work, range(1000), 1).run(ticks)
     assert done == [0, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_nobody_foresaw_is_not_lost() -> None:
+    def work(_number: int) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        Crew(work, range(3), 2).run()
