@@ -226,9 +226,11 @@ class AzureBucket:
 
     def _batch(self, keys: Sequence[str]) -> Sequence[str]:
         """What is there still."""
-        answers = self._container.delete_blobs(
-            *(self._prefix + key for key in keys), delete_snapshots="include", raise_on_any_failure=False
-        )
+        names = [self._prefix + key for key in keys]
+        answers = list(self._container.delete_blobs(*names, delete_snapshots="include", raise_on_any_failure=False))
+        if len(answers) != len(names):
+            # An answer that some releases of the SDK do not understand.
+            return keys
         return [key for key, answer in zip(keys, answers) if answer.status_code not in (202, 404)]
 
     def _delete(self, key: str) -> None:

@@ -59,7 +59,9 @@ class GcsClient:
                 _http=self.session,
                 client_options={"api_endpoint": given["endpoint"]} if given.get("endpoint") else None,
             )
-        self.endpoint: str = self.client.api_endpoint.rstrip("/")
+        # Older releases do not tell theirs.
+        told = getattr(self.client, "api_endpoint", None) or given.get("endpoint") or os.environ.get("STORAGE_EMULATOR_HOST") or PUBLIC
+        self.endpoint: str = told.rstrip("/")
 
     def _session(self, credentials: Any, options: StoreOptions) -> Any:
         import requests
