@@ -158,8 +158,9 @@ def _http_client(place: Place, options: StoreOptions, width: int) -> Any:
     return client
 
 
-def credentials(given: Mapping[str, Any], sdk: Any, environment: Mapping[str, str] = os.environ) -> Any:
+def credentials(given: Mapping[str, Any], sdk: Any, environment: Mapping[str, str] | None = None) -> Any:
     """A provider of credentials: the options, a named profile, the environment, or Alibaba Cloud's chain (OIDC role, profile, ECS role)."""
+    environment = os.environ if environment is None else environment
     if given.get("access_key_id") and given.get("access_key_secret"):
         return _static(sdk, given["access_key_id"], given["access_key_secret"], given.get("security_token"))
     if given.get("access_key_id") or given.get("access_key_secret"):

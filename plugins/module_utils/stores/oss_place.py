@@ -29,8 +29,9 @@ class Place:
     region: str
 
 
-def locate(rest: str, options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Place:
+def locate(rest: str, options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Place:
     """rest: "bucket/prefix" or "bucket.endpoint-host/prefix", the form that EAS writes. Raises InputError for what cannot be."""
+    environment = os.environ if environment is None else environment
     host, _slash, path = rest.partition("/")
     bucket, _dot, named_host = host.partition(".")
     prefix = path.strip("/")
