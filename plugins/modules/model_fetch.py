@@ -164,24 +164,13 @@ actions:
   sample: ["fetch model densenet_onnx from https://example.com/densenet-7.onnx"]
 """
 
-import os
-import re
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress
-from ansible_collections.serving.triton.plugins.module_utils.fetch.download import Manners
-from ansible_collections.serving.triton.plugins.module_utils.fetch.fetcher import Fetcher
-from ansible_collections.serving.triton.plugins.module_utils.fetch.layout import Request
-from ansible_collections.serving.triton.plugins.module_utils.fetch.sources import LocalSource, Source, StoreSource, UrlSource
-from ansible_collections.serving.triton.plugins.module_utils.module import run_plan
-from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import check_names
-from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_settings, store_spec
+from ansible_collections.serving.triton.plugins.module_utils.module import PlannedService, run_plan
+from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_spec
 from ansible_collections.serving.triton.plugins.module_utils.stores.progress_file import progress_in
 
 ORIGINS = ("url", "src", "repository")
@@ -206,46 +195,11 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-def caches() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "serving.triton"
+def build(params: dict[str, Any], progress: Progress) -> PlannedService[Any]:
+    # Not at the top: wrong options are told without it.
+    from ansible_collections.serving.triton.plugins.module_utils.fetch.build import build_fetcher
 
-
-def check(params: dict[str, Any]) -> None:
-    check_names([params["name"]])
-    if params["version"] is not None and params["version"] < 1:
-        raise InputError(f"{params['version']} is below 1", where="version", remedy="Give 1 or more.")
-    if params["url"] and not re.match(r"https?://", params["url"]):
-        raise InputError("only http and https can be fetched", where="url", remedy="For a file of this machine, give src.")
-    if params["sha256"] and not re.fullmatch(r"[0-9a-fA-F]{64}", params["sha256"]):
-        raise InputError("it is no SHA-256", where="sha256", remedy="Give 64 digits and letters a to f, as sha256sum prints them.")
-    if params["file"] and "/" in params["file"]:
-        raise InputError("it is a path", where="file", remedy="Give a name.")
-
-
-def source(params: dict[str, Any], digests: DigestCache, progress: Progress) -> Source | None:
-    if params["state"] == "absent":
-        return None
-    settings = store_settings(params)
-    if params["repository"]:
-        options = StoreOptions(concurrency=0, **settings)
-        return StoreSource(params["repository"].rstrip("/"), params["name"], params["version"], options, progress)
-    request = Request(params["name"], params["version"] or 1, params["member"] or "", params["file"] or "")
-    if params["src"]:
-        return LocalSource(Path(params["src"]), request, digests)
-    common = {name: settings[name] for name in ("timeout", "attempts", "validate_certs", "ca_path")}
-    manners = Manners(headers=params["headers"] or {}, progress=progress, **common)
-    cache = Path(params["cache"]) if params["cache"] else caches() / "downloads"
-    return UrlSource(params["url"], params["sha256"].lower(), request, cache, manners)
-
-
-def build(params: dict[str, Any], progress: Progress) -> Fetcher:
-    check(params)
-    digests = DigestCache(caches() / "digests.json")
-    version = params["version"]
-    if params["state"] == "present" and not params["repository"]:
-        version = version or 1
-    return Fetcher(params["dest"], params["name"], version, source(params, digests, progress), digests)
+    return build_fetcher(params, progress)
 
 
 def main() -> None:

@@ -316,12 +316,8 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.describe
 from ansible_collections.serving.triton.plugins.module_utils.repository.digest import digest
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import scan
 from ansible_collections.serving.triton.plugins.module_utils.repository.lint import FolderReader, count, inspect, known_models, lint
-from ansible_collections.serving.triton.plugins.module_utils.repository.published import drift_verdict
 from ansible_collections.serving.triton.plugins.module_utils.repository.subject import Subject
-from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.inspection import inspect_store
 from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_settings, store_spec
-from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
 
 
 def argument_spec() -> dict[str, Any]:
@@ -370,6 +366,12 @@ def _model(root: str, subject: Subject, params: dict[str, Any]) -> dict[str, Any
 
 def read_published(params: dict[str, Any]) -> dict[str, Any]:
     """The answer about a store. Raises InputError for what O(strict) forbids."""
+    # Not at the top: to lint, none of them is needed.
+    from ansible_collections.serving.triton.plugins.module_utils.repository.published import drift_verdict
+    from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
+    from ansible_collections.serving.triton.plugins.module_utils.stores.inspection import inspect_store
+    from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
+
     store = open_store(params["repository"], StoreOptions(concurrency=0, **store_settings(params)))
     told = inspect_store(store, params["models"], digests=params["digests"])
     if params["strict"] and (problem := drift_verdict(told)):

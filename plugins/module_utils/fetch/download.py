@@ -4,18 +4,13 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
-
-from ansible.module_utils.urls import open_url
 
 from ..core.errors import InputError, ServingError, TransientError, UnavailableError
 from ..core.progress import Progress, Transfer
@@ -107,6 +102,11 @@ class _Download:
             self._copy(answer, start, _whole(answer.headers, start))
 
     def _open(self, start: int) -> Any:
+        # Here and below: a run that finds all in place starts without an HTTP client.
+        from urllib.error import HTTPError
+
+        from ansible.module_utils.urls import open_url
+
         manners = self._manners
         ranged = {"Range": f"bytes={start}-"} if start else {}
         try:
@@ -139,15 +139,19 @@ class _Download:
             raise TransientError(f"the connection ended after {done:,} of {whole:,} bytes", where=self._where)
 
     def _explained(self, call: Callable[[], Any]) -> Any:
+        from http.client import HTTPException
+        from ssl import SSLCertVerificationError
+        from urllib.error import HTTPError, URLError
+
         try:
             return call()
         except HTTPError as error:
             with suppress(OSError):
                 error.close()
             raise self._refused(error.code) from error
-        except (URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", None) or error
-            if isinstance(reason, ssl.SSLCertVerificationError):
+            if isinstance(reason, SSLCertVerificationError):
                 remedy = "Give the authority's file as ca_path."
                 raise UnavailableError(
                     f"its certificate is not trusted: {reason.verify_message}", where=self._where, remedy=remedy

@@ -18,7 +18,6 @@ from ..repository.layout import MANIFEST_FILE
 from ..repository.manifest import FileRecord, parse
 from ..stores.base import StoreOptions
 from ..stores.registry import BUCKETS, scheme_of
-from .archive import is_archive, unpack
 from .download import Manners, download, shown
 from .layout import Folder, Request, lay_out
 from .plan import Origin, identify
@@ -146,6 +145,9 @@ class StoreSource:
 
 
 def _from_file(path: Path, name: str, request: Request, work: Path, where: str) -> dict[str, Path]:
+    # Not at the top: only what is fetched anew is unpacked.
+    from .archive import is_archive, unpack
+
     if is_archive(str(path)):
         unpack(str(path), work)
         return _from_folder(work, request, where)
