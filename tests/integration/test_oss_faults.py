@@ -117,7 +117,7 @@ def test_certificates_are_checked(server: OssServer, tmp_path: Path) -> None:
         def connect(**more: Any) -> OssBucket:
             return open_bucket("models/triton", StoreOptions(providers={"oss": given}, timeout=10, attempts=2, **more))
 
-        with pytest.raises(UnavailableError, match="certificate is not trusted"):
+        with pytest.raises(UnavailableError, match=r"certificate of .* is refused"):
             connect().list()
         assert connect(ca_path=str(certificates.ca)).list() == []
         assert connect(validate_certs=False).list() == []
@@ -150,5 +150,5 @@ def test_a_proxy_is_used_and_netrc_is_not(server: OssServer, tmp_path: Path, mon
     bucket = open_bucket("models/triton", StoreOptions(providers={"oss": given}, attempts=1))
     assert bucket.put("m/x", b"1") == bucket.list()[0].stamp
     monkeypatch.setenv("no_proxy", "example.test")
-    with pytest.raises(TransientError, match="cannot be reached"):
+    with pytest.raises(TransientError, match="does not answer"):
         open_bucket("models/triton", StoreOptions(providers={"oss": given}, attempts=1, timeout=5)).list()

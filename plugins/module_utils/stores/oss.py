@@ -26,7 +26,7 @@ from ..core.wait import Clock
 from .base import StoreOptions
 from .bucket import Content, Listed, Moved, PreconditionError, Upload
 from .oss_client import OssClient
-from .oss_errors import Retries, explained, is_absent
+from .oss_errors import Retries, is_absent
 from .oss_place import locate
 from .oss_upload import DamagedError, Uploader, once_more, stamp_of
 
@@ -84,12 +84,8 @@ class OssBucket:
     def list(self, prefix: str = "", splits: Sequence[str] = ()) -> _Listing:
         cuts = [key for key in splits[PAGE - 1 :: PAGE] if key.startswith(prefix)]
         spans = list(zip(["", *cuts], [*cuts, ""]))
-        if len(spans) == 1:
-            return self._span(prefix, "", "")
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(len(spans), self._client.width)) as pool:
-            return [each for part in pool.map(lambda span: self._span(prefix, *span), spans) for each in part]
+        found = self._client.transfers.each(lambda span: self._span(prefix, *span), spans)
+        return [each for part in found for each in part]
 
     def _span(self, prefix: str, after: str, last: str) -> _Listing:
         """Objects with keys above `after` up to `last` ("" for no bound)."""
@@ -193,7 +189,7 @@ class OssBucket:
         except self._client.failures as error:
             if is_absent(error):
                 return None
-            raise explained(error, self._where(key)) from error
+            raise self._client.explained(error, self._where(key)) from error
 
     def _stream(self, key: str, start: int, take: Callable[[bytes], object], stamp: str | None = None) -> Any:
         """Hands an object's bytes from `start` on to `take`; goes on where a connection broke. Returns the first answer."""
@@ -234,7 +230,7 @@ class OssBucket:
                 raise _AbsentError(
                     "the object does not exist", where=self._where(key), remedy="Run this again: somebody removed it."
                 ) from None
-            raise explained(error, self._where(key)) from error
+            raise self._client.explained(error, self._where(key)) from error
 
     # --- writing
 

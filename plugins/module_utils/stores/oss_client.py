@@ -16,9 +16,8 @@ from ..core.wait import RetryPolicy
 from .base import StoreOptions
 from .oss_errors import Retries, explained
 from .oss_place import Place
+from .transfers import Transfers
 
-# Small files gain from this many at once, whatever is configured for large ones.
-LEAST_CONCURRENCY = 16
 _CONNECT_SECONDS = 10.0
 
 
@@ -62,8 +61,8 @@ class OssClient:
 
     def __init__(self, place: Place, options: StoreOptions, policy: RetryPolicy | None = None) -> None:
         self.place = place
-        self.width = max(options.concurrency, LEAST_CONCURRENCY)
         self.policy = policy or RetryPolicy(attempts=options.attempts)
+        self.transfers = Transfers(options.concurrency, options.attempts)
         self._sdk = load_sdk()
         self.models = self._sdk.models
         self._client = self._sdk.Client(self._config(place, options))
@@ -74,11 +73,15 @@ class OssClient:
         try:
             return self.raw(operation, request, retries)
         except self.failures as error:
-            raise explained(error, where) from error
+            raise self.explained(error, where) from error
 
     def raw(self, operation: str, request: Any, retries: Retries | None = None) -> Any:
         """As `call`, but raises the SDK's own errors (`failures`)."""
         return getattr(self._client, operation)(request, retryer=retries or Retries(self.policy))
+
+    def explained(self, error: Exception, where: str) -> ServingError:
+        """The error to raise instead of the SDK's."""
+        return explained(error, where, self.place.endpoint)
 
     def versions(self, name: str, where: str) -> list[Element]:
         """The versions and delete markers of objects whose names begin so, as OSS orders them: by name, then the newest first."""
@@ -91,7 +94,7 @@ class OssClient:
         try:
             answer = self._client.invoke_operation(request, retryer=Retries(self.policy))
         except self.failures as error:
-            raise explained(error, where) from error
+            raise self.explained(error, where) from error
         found = fromstring(answer.http_response.content)  # noqa: S314 - OSS's own answer, as its SDK reads them
         return [each for each in found if each.tag in ("Version", "DeleteMarker")]
 
@@ -121,7 +124,7 @@ class OssClient:
         config.use_path_style = "." not in (urlsplit(place.endpoint).hostname or "")
         # `oss_upload` and `oss` check CRCs themselves: the SDK's way sends small pieces, which costs much.
         config.disable_upload_crc64_check = config.disable_download_crc64_check = True
-        config.http_client = _http_client(place, options, self.width)
+        config.http_client = _http_client(place, options, self.transfers.workers)
         return config
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
 from ..core.wait import RetryPolicy
 from .bucket import PreconditionError
+from .transfers import connection_error
 
 # Answers that the same request may not get again: a body that the network damaged, a limit on requests.
 _PASSING = frozenset({"RequestTimeout", "InvalidDigest", "QpsLimitExceeded", "OperationAborted"})
@@ -110,7 +111,7 @@ def is_absent(error: Exception) -> bool:
     )
 
 
-def explained(error: Exception, where: str) -> ServingError:
+def explained(error: Exception, where: str, endpoint: str) -> ServingError:
     """The error to raise instead of the SDK's."""
     from alibabacloud_oss_v2 import exceptions
 
@@ -127,7 +128,7 @@ def explained(error: Exception, where: str) -> ServingError:
             what, where=where, remedy="Give access_key_id and access_key_secret, or set OSS_ACCESS_KEY_ID and its secret."
         )
     if isinstance(cause, (exceptions.RequestError, exceptions.ResponseError)):
-        return _connection_error(cause.unwrap(), where)
+        return connection_error(cause.unwrap() or cause, where, endpoint)
     return UnavailableError(f"OSS's SDK refused: {_short(cause)}", where=where, remedy="Check the bucket, the region and the endpoint.")
 
 
@@ -162,18 +163,6 @@ def _skew(error: Any) -> str:
     except (TypeError, ValueError):
         return ""
     return f": {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} OSS's"
-
-
-def _connection_error(cause: Exception | None, where: str) -> ServingError:
-    import requests
-
-    if isinstance(cause, requests.exceptions.SSLError):
-        remedy = "Name the authority that issued it with ca_path; validate_certs false takes any."
-        return UnavailableError(f"the server's certificate is not trusted: {_short(cause)}", where=where, remedy=remedy)
-    if isinstance(cause, requests.exceptions.Timeout):
-        return TransientError("OSS did not answer in time", where=where, remedy="Check the network, or give a larger timeout.")
-    what = f"OSS cannot be reached: {_short(cause)}"
-    return TransientError(what, where=where, remedy="Check the endpoint, the network and proxies.")
 
 
 def _short(cause: object) -> str:

@@ -13,13 +13,14 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..core.errors import InputError, ServingError, TransientError
 from ..repository.publish import SourceFile
 from .bucket import Moved, Upload
 from .oss_client import OssClient
+from .transfers import blocks, content
 
 MULTIPART_SIZE = 16 << 20
 # Read whole, so that many at once stay small.
@@ -33,11 +34,15 @@ class DamagedError(TransientError):
     """What OSS holds is not what was sent."""
 
 
-def once_more(send: Callable[[], str]) -> str:
+def once_more(send: Callable[[], str], source: SourceFile | None = None) -> str:
     """Sends again what was damaged on its way. Other failures have had their attempts."""
     try:
         return send()
     except DamagedError:
+        if source:
+            # The file may have changed between its check and the transfer.
+            for _unused in blocks(source, _BLOCK):
+                pass
         return send()
 
 
@@ -81,7 +86,7 @@ class _Slice(io.RawIOBase):
         self._file.seek(self._start + self._position)
         block = self._file.read(left if size is None or size < 0 else min(size, left))
         if left and size and not block:
-            raise _changed(self._file.name)
+            raise InputError("the file changed while it was published", where=str(self._file.name), remedy=_CHANGED)
         self._position += len(block)
         return block
 
@@ -96,23 +101,16 @@ class _Pieces:
     def __init__(self, client: OssClient, source: SourceFile, size: int) -> None:
         self.source, self._size = source, size
         self.checksums: list[int] = []
-        digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        hashes = (digest, md5) if source.size < MULTIPART_SIZE else (digest,)
-        position = 0
-        with open(source.path, "rb", buffering=0) as file:
-            while position < source.size:
-                checksum, end = client.crc64(), position + self.length(len(self.checksums) + 1)
-                while position < end:
-                    block = file.read(min(_BLOCK, end - position))
-                    if not block:
-                        raise _changed(source.path)
-                    position += len(block)
-                    for each in (*hashes, checksum):
-                        each.update(block)
-                self.checksums.append(checksum.sum64())
-            grown = bool(file.read(1))
-        if grown or digest.hexdigest() != source.sha256:
-            raise _changed(source.path)
+        md5 = hashlib.md5(usedforsecurity=False)
+        checksum = client.crc64()
+        for offset, block in blocks(source, min(_BLOCK, size)):
+            if offset % size == 0:
+                checksum = client.crc64()
+                self.checksums.append(0)
+            checksum.update(block)
+            self.checksums[-1] = checksum.sum64()
+            if source.size < MULTIPART_SIZE:
+                md5.update(block)
         self.md5 = base64.b64encode(md5.digest()).decode()
         self.total = self.checksums[0]
         for number, piece in enumerate(self.checksums[1:], 2):
@@ -143,25 +141,28 @@ class Uploader:
 
     def run(self, chains: Sequence[Sequence[Upload]], moved: Moved) -> dict[str, str]:
         """See `bucket.Bucket.upload`."""
-        return _Run(self, chains, moved, self._client.width).stamps()
+        stop = threading.Event()
+        # Parts have their own threads: those of the chains wait for them.
+        with ThreadPoolExecutor(self._client.transfers.workers) as parts:
 
-    def send(self, upload: Upload, parts: ThreadPoolExecutor, stop: threading.Event, moved: Moved) -> str:
+            def write(upload: Upload, report: Moved) -> str:
+                done = False
+                try:
+                    stamp = self._send(upload, parts, stop, report)
+                    done = True
+                finally:
+                    if not done:
+                        stop.set()
+                return stamp
+
+            return self._client.transfers.run(chains, write, moved)
+
+    def _send(self, upload: Upload, parts: ThreadPoolExecutor, stop: threading.Event, moved: Moved) -> str:
         """Writes one object and returns its stamp."""
-        try:
-            if upload.source is None or upload.size < MULTIPART_SIZE:
-                stamp = once_more(lambda: self._whole(upload))
-                moved(1, upload.size)
-            else:
-                stamp = self._in_parts(upload.key, upload.source, parts, stop, moved)
-                moved(1, 0)
-        except DamagedError:
-            if upload.source:
-                # The file may have changed between its check and the transfer.
-                _Pieces(self._client, upload.source, part_size(upload.size))
-            raise
-        except OSError as error:
-            where = upload.source.path if upload.source else upload.key
-            raise InputError(f"cannot be read: {error.strerror or error}", where=where, remedy=_CHANGED) from error
+        if upload.source and upload.size >= MULTIPART_SIZE:
+            return self._in_parts(upload.key, upload.source, parts, stop, moved)
+        stamp = once_more(lambda: self._whole(upload), upload.source)
+        moved(0, upload.size)
         return stamp
 
     # --- one request
@@ -169,7 +170,7 @@ class Uploader:
     def _whole(self, upload: Upload) -> str:
         source = upload.source
         if source is None or source.size <= _IN_MEMORY:
-            data = upload.data if source is None else _content(source)
+            data = content(upload)
             checksum = self._client.crc64()
             checksum.update(data)
             md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
@@ -234,7 +235,7 @@ class Uploader:
             self._check(key, answer.hash_crc64, expected)
             return str(answer.etag)
 
-        return once_more(attempt)
+        return once_more(attempt, pieces.source)
 
     def _begun(self, key: str, pieces: _Pieces) -> tuple[str, dict[int, str]]:
         """The upload to go on with and the ETags of its parts that are right. Those of other content are aborted: parts cost money."""
@@ -313,57 +314,3 @@ class Uploader:
                 raise
         self._check(key, answer.hash_crc64, checksum)
         return stamp_of(answer.etag)
-
-
-class _Run:
-    """One call of `Uploader.run`: the threads, the first failure, and whose turn it is to count."""
-
-    def __init__(self, uploader: Uploader, chains: Sequence[Sequence[Upload]], moved: Moved, width: int) -> None:
-        self._uploader, self._chains, self._width = uploader, chains, width
-        self._count = moved
-        self._stop = threading.Event()
-        self._mutex = threading.Lock()
-        self._failure: BaseException | None = None
-
-    def stamps(self) -> dict[str, str]:
-        width = min(self._width, max(1, len(self._chains)))
-        # Parts have their own threads: those of the chains wait for them.
-        with ThreadPoolExecutor(self._width) as parts, ThreadPoolExecutor(width) as pool:
-            jobs: list[Future[dict[str, str]]] = [pool.submit(self._chain, chain, parts) for chain in self._chains]
-            try:
-                found = [job.result() for job in jobs]
-            finally:
-                # Also when this thread is interrupted: the threads end with what they are at.
-                self._stop.set()
-        if self._failure is not None:
-            raise self._failure
-        return {key: stamp for each in found for key, stamp in each.items()}
-
-    def _chain(self, chain: Sequence[Upload], parts: ThreadPoolExecutor) -> dict[str, str]:
-        done: dict[str, str] = {}
-        try:
-            for upload in chain:
-                if self._stop.is_set():
-                    break
-                done[upload.key] = self._uploader.send(upload, parts, self._stop, self._moved)
-        except ServingError as error:
-            with self._mutex:
-                self._failure = self._failure or error
-            self._stop.set()
-        return done
-
-    def _moved(self, files: int, size: int) -> None:
-        with self._mutex:
-            self._count(files, size)
-
-
-def _content(source: SourceFile) -> bytes:
-    with open(source.path, "rb", buffering=0) as file:
-        data = file.read(source.size + 1)
-    if len(data) != source.size or hashlib.sha256(data).hexdigest() != source.sha256:
-        raise _changed(source.path)
-    return data
-
-
-def _changed(path: str) -> InputError:
-    return InputError("the file changed while it was published", where=path, remedy=_CHANGED)
