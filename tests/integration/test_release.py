@@ -68,7 +68,7 @@ class Load:
         client = kind.InferenceServerClient(url)
         tensor = kind.InferInput("IN", [1], "INT32")
         tensor.set_data_from_numpy(np.array([1], dtype=np.int32))
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.02):
             try:
                 version = int(client.infer(NAME, [tensor]).as_numpy("VERSION")[0])
             except (tritonclient.utils.InferenceServerException, OSError) as error:
@@ -149,12 +149,14 @@ class Service:
 
 
 def make(home: Path, mode: str) -> Iterator[Service]:
-    for name in ("source", "models", "golden", "state"):
+    """Version 1 serves already."""
+    for name in ("source", "golden", "state"):
         (home / name).mkdir()
     (home / "golden" / f"{NAME}.yml").write_text(json.dumps(GOLDEN))
-    with TritonServer(home / "models", mode=mode) as server:
-        service = Service(home, server)
-        service.write(1)
+    service = Service(home, TritonServer(home / "models", mode=mode, options={"load-model": "*"} if mode == "explicit" else {}))
+    service.write(1)
+    run_module("serving.triton.model_repository", {"src": str(service.source), "repository": str(service.repository)})
+    with service.server:
         yield service
 
 
@@ -173,8 +175,6 @@ def texts(held: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service: Service) -> None:
-    service.play("release", "--diff")
-    assert service.serves() == [f"{NAME}:1"]
     with Load(service.server) as load:
         # A good one.
         service.write(2)
@@ -212,7 +212,6 @@ def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service:
 
 
 def test_what_does_not_load_and_what_is_killed_without_a_failed_request(service: Service) -> None:
-    service.play("release")
     with Load(service.server) as load:
         service.write(2, initialize="raise RuntimeError('the weights are missing')")
         service.write(1, initialize="raise RuntimeError('no weights either')", name="young")
