@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -191,6 +192,8 @@ def _chained(sdk: Any, profile: str) -> Any:
         what = "no AccessKey is given, and alibabacloud-credentials, which looks for others, is not installed"
         remedy = "Give access_key_id and access_key_secret, set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET, or install it for roles."
         raise UnavailableError(what, where="oss", remedy=remedy) from None
+    # It writes a traceback to the standard error for each place that has no credentials.
+    logging.getLogger("credentials").setLevel(logging.CRITICAL + 1)
     client = Client(provider=CLIProfileCredentialsProvider(profile_name=profile)) if profile else Client()
     return sdk.credentials.CredentialsProviderFunc(_fresh(sdk, client.get_credential))
 

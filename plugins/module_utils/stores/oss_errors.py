@@ -123,10 +123,8 @@ def explained(error: Exception, where: str, endpoint: str) -> ServingError:
         return _service_error(cause, where)
     if isinstance(cause, exceptions.CredentialsBaseError):
         # The chain's own text names each place that it looked at; none of them holds a secret.
-        what = f"no credentials for OSS were found ({_short(cause)})"
-        return UnavailableError(
-            what, where=where, remedy="Give access_key_id and access_key_secret, or set OSS_ACCESS_KEY_ID and its secret."
-        )
+        remedy = "Give access_key_id and access_key_secret, set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET, or give the machine a role."
+        return UnavailableError("no credentials for OSS were found", where=where, remedy=remedy, looked_at=str(cause))
     if isinstance(cause, (exceptions.RequestError, exceptions.ResponseError)):
         return connection_error(cause.unwrap() or cause, where, endpoint)
     return UnavailableError(f"OSS's SDK refused: {_short(cause)}", where=where, remedy="Check the bucket, the region and the endpoint.")

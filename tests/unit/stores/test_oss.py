@@ -470,6 +470,22 @@ def test_credentials_come_from_a_named_profile(server: OssServer, tmp_path: Path
         assert bucket.list() == []
 
 
+def test_where_there_are_no_credentials_that_is_told(
+    server: OssServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("OSS_", "ALIBABA_CLOUD_"))]:
+        monkeypatch.delenv(name)
+    utils = "alibabacloud_credentials.utils"
+    monkeypatch.setattr(f"{utils}.auth_constant.HOME", str(tmp_path))
+    # Read by the library when it is imported; a test asks no machine's metadata.
+    monkeypatch.setattr(f"{utils}.auth_util.environment_ecs_metadata_disabled", "true")
+    error = refused(server, access_key_id=None, access_key_secret=None)
+    assert str(error).startswith("oss://models/triton: no credentials for OSS were found. Give access_key_id")
+    assert "config.json" in error.details["looked_at"]
+    assert capfd.readouterr().err == ""
+    assert server.log == []
+
+
 def test_a_missing_library_is_named() -> None:
     with (
         mock.patch.dict("sys.modules", {"alibabacloud_oss_v2": None}),
