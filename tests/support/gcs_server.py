@@ -153,7 +153,7 @@ class GcsServer:
 
     def describe(self, bucket: str, name: str) -> dict[str, Any]:
         blob = self.blob(bucket, name)
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(blob.written))
+        moment = time.strftime(f"%Y-%m-%dT%H:%M:%S.{int(blob.written % 1 * 1000):03d}Z", time.gmtime(blob.written))
         size, generation = str(len(blob.data)), str(blob.generation)
         named = {"name": name, "bucket": bucket, "size": size, "generation": generation, "metageneration": "1", "updated": moment}
         return {"kind": "storage#object", "storageClass": "STANDARD", **blob.properties, **named, **checksums(blob.data)}
@@ -281,6 +281,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(self.gcs.grant(dict(urllib.parse.parse_qsl(body.decode()))["assertion"]))
             return
         self._authorise()
+        if (whole := re.fullmatch(r"/storage/v1/b/([^/]+)", parts.path)) and self.command == "GET":
+            self.gcs.bucket(whole.group(1))
+            self._json({"kind": "storage#bucket", "name": whole.group(1), "id": whole.group(1)})
+            return
+        # The XML API's way to an object, by which Google's client for C++, and so Triton, reads them.
+        if self.command == "GET" and (direct := re.fullmatch(r"/([^/]+)/(.+)", parts.path)) and direct.group(1) in self.gcs.buckets:
+            self._download(direct.group(1), urllib.parse.unquote(direct.group(2)), query, cut=cut)
+            return
         route = re.fullmatch(r"(/upload|/download)?/storage/v1/b/([^/]+)/o(?:/(.+))?", parts.path)
         if not route:
             raise AnswerError(404, "Not Found")
