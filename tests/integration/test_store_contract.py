@@ -324,7 +324,7 @@ def test_a_killed_publish_is_finished_by_the_next(publishing: Publishing) -> Non
     chance = random.Random(3)
     with_models(publishing)
     for version in (2, 3):
-        publishing.add("alpha", version, **{f"part{number}": f"{version}" * 1000 for number in range(40)})
+        publishing.add("alpha", version, **{f"part{number}": f"{version}" * 1000 for number in range(20)})
         process = publishing.start()
         while process.poll() is None and LOCK not in publishing.own():
             time.sleep(0.001)
