@@ -15,6 +15,7 @@ ARGUMENTS = {
     "prometheus": {"type": "str"},
     "repository": {"type": "str"},
     "src": {"type": "path"},
+    "store": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "float", "default": 10.0},
 }
 
@@ -60,8 +61,12 @@ class ActionModule(ActionBase):
         if repository.startswith("/"):
             findings += doctor.judge_repository(self._ask("serving.triton.model_repository_info", {"path": repository}, variables))
             findings += doctor.judge_mounts(variables.get("ansible_facts", {}).get("mounts") or [], [repository])
+        elif self._connection.transport == "local":
+            # Hosts have neither the SDK of a store nor the publisher's credentials.
+            options = {**arguments["store"], "repository": repository}
+            findings += doctor.judge_published(self._ask("serving.triton.model_repository_info", options, variables))
         if source:
-            options = {"src": source, "repository": repository, "lint": False, "_ansible_check_mode": True}
+            options = {**arguments["store"], "src": source, "repository": repository, "lint": False, "_ansible_check_mode": True}
             findings += doctor.judge_publication(self._ask("serving.triton.model_repository", options, variables))
         return findings
 

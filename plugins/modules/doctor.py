@@ -35,10 +35,15 @@ options:
     description:
       - The published model repository.
       - A path is linted, and the free room of its file system is looked at if mount facts are gathered.
+      - The URL of a store is compared with what was published there, where the connection is local.
     type: str
   src:
     description: The source of the models. With it, what waits to be published is a warning.
     type: path
+  store:
+    description: How to reach the store of O(repository), the options that M(serving.triton.model_repository) takes beside its URL.
+    type: dict
+    default: {}
   timeout:
     description: Seconds that each request may take.
     type: float

@@ -78,6 +78,20 @@ def judge_repository(answer: Mapping[str, Any]) -> list[Finding]:
     return [*findings, Finding("repository", OK, f"{len(answer.get('models') or ())} models are published")]
 
 
+def judge_published(answer: Mapping[str, Any]) -> list[Finding]:
+    """Findings about a store, from a result of module model_repository_info about what is published there."""
+    remedy = "Publish the models with the playbook serving.triton.models."
+    if answer.get("failed"):
+        return [Finding("repository", FAIL, _first_line(answer), remedy)]
+    drift = [each for each in answer.get("drift") or () if each["kind"] != "touched"]
+    findings = [Finding(f"repository {each['model']}", FAIL, f"{each['file']} is {each['kind']}", remedy) for each in drift]
+    findings += [Finding(f"repository {name}", WARN, "its publish was not finished", remedy) for name in answer.get("pending") or ()]
+    if not answer.get("published"):
+        return [*findings, Finding("repository", FAIL, "nothing is published there", remedy)]
+    count = sum(model["state"] == "published" for model in answer["models"])
+    return [*findings, Finding("repository", OK, f"{count} models are published, last by {answer['publisher']} at {answer['time']}")]
+
+
 def judge_publication(answer: Mapping[str, Any]) -> list[Finding]:
     """Whether the repository holds what the source holds, from a result of module model_repository in check mode."""
     if answer.get("failed"):

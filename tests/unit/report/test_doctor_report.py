@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.report import doctor
@@ -17,6 +19,30 @@ def statuses(findings):
 
 def replica(**values):
     return {"name": "", "live": True, "server": {"version": "2.51.0"}, "models": [READY], **values}
+
+
+def published(**more: Any) -> dict[str, Any]:
+    models = [{"state": "published"}, {"state": "foreign"}]
+    told = {"published": True, "models": models, "publisher": "ci@runner", "time": "2026-03-01T12:00:00+00:00", "drift": [], "pending": []}
+    return {**told, **more}
+
+
+def test_a_store_that_is_as_it_was_published_is_fine() -> None:
+    touched = [{"model": "a", "file": "a/1/x", "kind": "touched"}]
+    [finding] = doctor.judge_published(published(drift=touched))
+    assert (finding.status, finding.detail) == (doctor.OK, "1 models are published, last by ci@runner at 2026-03-01T12:00:00+00:00")
+
+
+def test_a_store_that_was_changed_by_hand_is_told() -> None:
+    drift = [{"model": "a", "file": "a/1/x", "kind": "missing"}]
+    found = doctor.judge_published(published(drift=drift, pending=["b"]))
+    assert [(each.check, each.status) for each in found] == [
+        ("repository a", doctor.FAIL),
+        ("repository b", doctor.WARN),
+        ("repository", doctor.OK),
+    ]
+    assert [each.status for each in doctor.judge_published(published(published=False, models=[]))] == [doctor.FAIL]
+    assert [each.detail for each in doctor.judge_published({"failed": True, "msg": "no credentials"})] == ["no credentials"]
 
 
 def test_a_healthy_server():
