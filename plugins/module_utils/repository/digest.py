@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Union
 
 from ..core.errors import InputError
+from .layout import Status
 
 # Bytes read at once: large enough that hashing, not reading, bounds the speed.
 BLOCK_SIZE = 1 << 20
@@ -62,7 +63,7 @@ class DigestCache:
         self.hits = 0
         self.misses = 0
 
-    def digest(self, path: AnyPath, stat: os.stat_result | None = None) -> str:
+    def digest(self, path: AnyPath, stat: os.stat_result | Status | None = None) -> str:
         """SHA-256 of a file in hex. stat: the file's status where the caller has it already. Raises InputError when unreadable."""
         status = _stat(path) if stat is None else stat
         key, stamp = _key(status), _stamp(status)
@@ -105,11 +106,11 @@ def _stat(path: AnyPath) -> os.stat_result:
         raise InputError(f"cannot be read: {error.strerror}", where=os.fspath(path), remedy="Check the file's owner and mode.") from error
 
 
-def _key(status: os.stat_result) -> str:
+def _key(status: os.stat_result | Status) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+def _stamp(status: os.stat_result | Status) -> tuple[int, int, int]:
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -118,7 +119,11 @@ def _load(path: Path) -> dict[str, _Entry]:
         document = json.loads(path.read_bytes())
         if document["format"] != _FORMAT:
             return {}
-        return {key: _entry(*values) for key, values in document["files"].items()}
+        files: dict[str, _Entry] = document["files"]
+        # In its place: two copies of many entries would be the most memory that a run takes.
+        for key, values in files.items():
+            files[key] = _entry(*values)
+        return files
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

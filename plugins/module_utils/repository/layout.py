@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.errors import InputError
 
@@ -24,6 +25,16 @@ MANIFEST_FILE = f"{OWN_PREFIX}.json"
 WORK_FOLDER = "serving-triton-publishing"
 
 
+class Status(NamedTuple):
+    """What tells whether a file is another than before. A whole os.stat_result takes four times the memory, with 100,000 files 40 MiB."""
+
+    st_dev: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+
 @dataclass(frozen=True)
 class File:
     """path: relative to the repository, with forward slashes. size: bytes. mtime_ns: nanoseconds since the epoch."""
@@ -33,7 +44,7 @@ class File:
     mtime_ns: int
     mode: int
     is_link: bool = False
-    status: os.stat_result | None = field(default=None, compare=False, repr=False)
+    status: Status | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -195,4 +206,5 @@ def _file(entry: os.DirEntry[str], path: str) -> File:
         status = entry.stat()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=entry.path, remedy="Check the file's owner and mode.") from error
-    return File(path, status.st_size, status.st_mtime_ns, status.st_mode, entry.is_symlink(), status)
+    kept = Status(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return File(path, status.st_size, status.st_mtime_ns, status.st_mode, entry.is_symlink(), kept)
