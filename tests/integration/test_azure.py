@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 import types
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from support.store_contract import UnavailableError as NoServerError
 from support.wire import Wire
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, UnavailableError
+from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.azure import AzureBucket, open_bucket
 from ansible_collections.serving.triton.plugins.module_utils.stores.azure_client import BLOCK
@@ -32,6 +34,12 @@ KEY = "m/1/weights"
 NAME = f"repository/{KEY}"
 VARIABLES = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING")
 WAYS = ("key", "connection_string", "sas_token", *VARIABLES)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts spare a real service; here they would only take time."""
+    monkeypatch.setattr(Clock, "sleep", lambda _clock, seconds: time.sleep(min(seconds, 0.02)))
 
 
 @pytest.fixture(autouse=True)

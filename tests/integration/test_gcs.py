@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from support.gcs_server import Fault, GcsServer, serve
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, UnavailableError
+from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
@@ -24,6 +26,12 @@ from ansible_collections.serving.triton.plugins.module_utils.stores.gcs_upload i
 
 KEY = "m/1/weights"
 NAME = f"repository/{KEY}"
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts spare a real service; here they would only take time."""
+    monkeypatch.setattr(Clock, "sleep", lambda _clock, seconds: time.sleep(min(seconds, 0.02)))
 
 
 @pytest.fixture(autouse=True)

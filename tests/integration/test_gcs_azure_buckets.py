@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from support import store_contract
 from support.wire import Wire
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, ServingError, UnavailableError
+from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores import azure, gcs
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
@@ -24,6 +26,12 @@ from ansible_collections.serving.triton.plugins.module_utils.stores.bucket impor
 from ansible_collections.serving.triton.plugins.module_utils.stores.registry import BUCKETS
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts spare a real service; here they would only take time."""
+    monkeypatch.setattr(Clock, "sleep", lambda _clock, seconds: time.sleep(min(seconds, 0.02)))
 
 
 @dataclass

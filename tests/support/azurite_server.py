@@ -16,6 +16,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -82,12 +83,14 @@ class Azurite:
         arguments = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--extentMemoryLimit", "1024"]
         place = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
         environment = {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self.key}"}
+        # A file: nobody reads a pipe, and a full one would stop it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [*command, *arguments, *place],
             cwd=CACHE,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self._log,
             stderr=subprocess.STDOUT,
         )
         self._wait()
@@ -103,7 +106,8 @@ class Azurite:
             except OSError:
                 time.sleep(0.1)
         self.stop()
-        raise UnavailableError(f"Azurite does not start: {(self._process.stdout.read() if self._process.stdout else b'')[-300:]!r}")
+        self._log.seek(0)
+        raise UnavailableError(f"Azurite does not start: {self._log.read()[-300:].decode(errors='replace')}")
 
     def stop(self) -> None:
         self._process.terminate()
