@@ -56,7 +56,10 @@ class S3Server:
         self._control("PUT", "settings", json.dumps(changes).encode())
 
     def state(self) -> dict[str, Any]:
-        """counts: operation → requests; refused: texts; touched: "bucket/key" or prefix; uploads: begun and not completed."""
+        """counts: operation → requests; refused: texts; touched: "bucket/key" or prefix; uploads: neither completed nor aborted.
+
+        Uploads without a part do not count: one whose begin was never answered is known to nobody, and occupies nothing.
+        """
         return self._control("GET", "state")
 
     def counts(self) -> dict[str, int]:

@@ -163,6 +163,7 @@ class Shim:
             f"{bucket.name}/{upload.key_name}"
             for bucket in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.values()
             for upload in bucket.multiparts.values()
+            if upload.parts
         ]
         state = {"counts": self._counts, "refused": self._refused, "touched": sorted(self._touched), "uploads": uploads}
         start_response("200 OK", [("Content-Type", "application/json")])
