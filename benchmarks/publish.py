@@ -48,7 +48,9 @@ class Stand:
 
     def options(self, prefix: str) -> dict[str, object]:
         keys = {"access_key": KEYS["AWS_ACCESS_KEY_ID"], "secret_key": KEYS["AWS_SECRET_ACCESS_KEY"], "region": "us-east-1"}
-        trust = {"ca_path": self.ca} if self.ca else {}
+        trust: dict[str, object] = {"ca_path": self.ca} if self.ca else {}
+        # A cache of its own: the user's may hold the digests of many other files.
+        trust["digest_cache"] = f"{self.source}.digests.json"
         return {"src": str(self.source), "repository": f"s3://{self.url}/bkt/{prefix}", "s3": keys, **trust}
 
     def round(self, prefix: str, *, slow: bool) -> None:

@@ -28,6 +28,9 @@ class PreconditionError(ConflictError):
 class Listed:
     """stamp: changes with the content (an ETag, a generation), without quotes; equal to what a put or read of it returns."""
 
+    # There may be 100,000 of them: without a dictionary each, that is 5 MiB less.
+    __slots__ = ("key", "size", "stamp")
+
     key: str
     size: int
     stamp: str
