@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -358,3 +359,38 @@ def test_what_nobody_foresaw_is_not_lost() -> None:
 
     with pytest.raises(RuntimeError):
         Crew(work, range(3), 2).run()
+
+
+def test_expired_keys_are_renewed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id=A\naws_secret_access_key=b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    options = StoreOptions(providers={"s3": {"profile": "mine"}}, attempts=3)
+    with scripted(fail(400, "ExpiredToken"), reply(200, EMPTY)) as server:
+        assert open_bucket(f"{server.url}/bkt", options, FakeClock()).list() == []
+    with scripted(fail(400, "ExpiredToken")) as server, pytest.raises(UnavailableError, match="expired"):
+        open_bucket(f"{server.url}/bkt", options, FakeClock()).list()
+    assert len(server.requests) == 2
+
+
+def test_a_listing_in_ranges_is_whole_whatever_is_there() -> None:
+    """Each range begins after a key that was expected, and ends with the next one."""
+    keys = sorted(f"m{number:04}/config.pbtxt" for number in range(2500))
+    pages = {
+        "": keys[:1000],
+        keys[998]: keys[999:1999],
+        keys[1997]: keys[1998:],
+    }
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        found = re.search(rb"start-after=pre%2F([^& ]*)", request)
+        after = found.group(1).decode().replace("%2F", "/") if found else ""
+        listed = "".join(
+            f"<Contents><Key>pre/{key}</Key><LastModified>x</LastModified><ETag>e</ETag><Size>1</Size></Contents>" for key in pages[after]
+        )
+        more = str(pages[after][-1] != keys[-1]).lower()
+        return reply(200, f"<ListBucketResult><IsTruncated>{more}</IsTruncated>{listed}</ListBucketResult>")(connection, request)
+
+    with scripted(answer) as server:
+        assert [each.key for each in bucket_at(server).list("", keys)] == keys
+    assert len(server.requests) == 3

@@ -15,6 +15,7 @@ import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scripted_http import Step, reply, scripted
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.stores import s3_xml
@@ -245,3 +246,47 @@ def test_options_become_headers() -> None:
     assert not terms({}, secure=False, aws=False).crc32
     with pytest.raises(InputError):
         terms({"kms_key_id": "k"}, secure=True, aws=True)
+
+
+def assumed(call: str, key: str) -> Step:
+    """What the token service answers."""
+    keys = f"<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
+    body = f"<{call}Result><Credentials>{keys}<Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></{call}Result>"
+    return reply(200, f'<{call}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">{body}</{call}Response>', kind="text/xml")
+
+
+def test_a_role_is_assumed_and_its_keys_are_renewed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_profiles(home)
+    with scripted(assumed("AssumeRole", "ASIAONE"), assumed("AssumeRole", "ASIATWO")) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+        session = Session({"role_arn": "arn:aws:iam::123456789012:role/publisher", "external_id": "external"})
+        assert session.keys() == session.keys() == Keys("ASIAONE", "s", "t")
+        assert session.renew()
+        assert session.keys() == Keys("ASIATWO", "s", "t")
+    assert b"Action=AssumeRole&" in service.requests[0]
+    assert b"ExternalId=external" in service.requests[0]
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_a_web_identity_is_exchanged(home: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool) -> None:
+    token, role = home / "token", "arn:aws:iam::123456789012:role/publisher"
+    token.write_text("webtoken")
+    options = {} if by_environment else {"role_arn": role, "web_identity_token_file": str(token)}
+    if by_environment:
+        monkeypatch.setenv("AWS_ROLE_ARN", role)
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    with scripted(assumed("AssumeRoleWithWebIdentity", "ASIAWEB")) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+        assert Session(options).keys() == Keys("ASIAWEB", "s", "t")
+    assert b"WebIdentityToken=webtoken" in service.requests[0]
+
+
+def test_a_role_that_may_not_be_assumed_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_profiles(home)
+    refused = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
+    with scripted(reply(403, refused, kind="text/xml")) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+        with pytest.raises(UnavailableError, match="not authorized"):
+            Session({"role_arn": "arn:aws:iam::123456789012:role/publisher"}).keys()
+    with pytest.raises(UnavailableError, match="nonexistent"):
+        Session({"role_arn": "arn:aws:iam::123456789012:role/publisher", "web_identity_token_file": "/nonexistent"}).keys()
