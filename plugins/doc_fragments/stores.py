@@ -20,8 +20,8 @@ options:
     description:
       - What C(s3://) needs beside the URL. Without it, credentials and region come from boto3's own chain, the environment, the files in
         C(~/.aws), web identity (IRSA), the container or the instance.
-      - Secrets are better kept out of playbooks, in a profile, in the machine's environment or in Ansible Vault. The keyword C(environment) of
-        a task puts them on the target's command lines.
+      - Secrets are better kept out of playbooks, in a profile, in the machine's environment or in Ansible Vault. The keyword C(environment)
+        of a task puts them on the target's command lines.
     type: dict
     suboptions:
       profile:

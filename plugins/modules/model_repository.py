@@ -278,7 +278,9 @@ removed_models:
   elements: str
   sample: []
 held_models:
-  description: Models that are left as they are, since a release went back from what O(src) holds of them, and why. See M(serving.triton.release).
+  description:
+    - Models that are left as they are, since a release went back from what O(src) holds of them, and why.
+    - See M(serving.triton.release).
   returned: success
   type: dict
   sample: {digits: version 3 was withdrawn (wrong answers)}

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 PACKAGE = "ansible_collections.serving.triton.plugins"
 UTILS = f"{PACKAGE}.module_utils"
-SDKS = frozenset({"tritonclient", "numpy", "grpc", "google", "PIL", "geventhttpclient", "gevent", "boto3", "botocore", "azure", "google_crc32c"})
+SDKS = frozenset(
+    {"tritonclient", "numpy", "grpc", "google", "PIL", "geventhttpclient", "gevent", "boto3", "botocore", "azure", "google_crc32c"}
+)
 # What the stores speak through: Alibaba Cloud's SDK, and what it hands its requests to.
 _ALIBABA = frozenset({"alibabacloud_oss_v2", "alibabacloud_credentials", "crcmod", "requests", "urllib3"})
 
