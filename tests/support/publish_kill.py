@@ -102,12 +102,13 @@ Phases = Mapping[str, tuple[Callable[[], bool], float]]
 class KilledPublisher:
     """One source, its repository, and everything that was seen of it. A store's own says what is published and how far one came.
 
-    named: configurations name the version that they are for.
+    named: configurations name the version that they are for. keep: versions that stay.
     """
 
     home: Path
     seed: int
     named: bool = False
+    keep: int = KEEP_VERSIONS
     version: int = 1
     kills: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -145,7 +146,7 @@ class KilledPublisher:
 
     def start(self) -> subprocess.Popen[bytes]:
         arguments = {
-            "src": str(self.source), "prune": True, "keep_versions": KEEP_VERSIONS, "digest_cache": "", "lint": False, **self.where(),
+            "src": str(self.source), "prune": True, "keep_versions": self.keep, "digest_cache": "", "lint": False, **self.where(),
         }  # fmt: skip
         payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_remote_tmp": tempfile.gettempdir()}}
         process = subprocess.Popen(
@@ -167,8 +168,8 @@ class KilledPublisher:
     def next_source(self) -> None:
         self.version += 1
         write_version(self.source / self.name, self.version, named=self.named)
-        if self.version > KEEP_VERSIONS + 1:
-            shutil.rmtree(self.source / self.name / str(self.version - KEEP_VERSIONS - 1))
+        if self.version > self.keep + 1:
+            shutil.rmtree(self.source / self.name / str(self.version - self.keep - 1))
         if self.version % 4 == 3:
             write_ensemble(self.source / f"{self.name}_ensemble{self.version}", self.name)
 
@@ -214,7 +215,7 @@ class KilledPublisher:
         assert self.finish()["removed_models"] == [folder.name for folder in ensembles] != []
 
     def converged(self) -> bool:
-        newest = sorted(self.source.joinpath(self.name).glob("[0-9]*"), key=lambda each: int(each.name))[-KEEP_VERSIONS:]
+        newest = sorted(self.source.joinpath(self.name).glob("[0-9]*"), key=lambda each: int(each.name))[-self.keep :]
         names = {each.name for each in newest}
         wanted = {path: text for path, text in tree(self.source).items() if not self._old(path, names)}
         return self.published() == wanted and self.is_clean()
