@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """HTTP/1.1 over kept connections, as much of it as S3 needs.
 
-The standard library's client takes 150 µs of a small PUT, most of it in the parser of mail headers; this takes 25.
+The standard library's client takes 59 µs of the processor for a small PUT, most of it in the parser of mail headers; this takes 13.
 """
 
 from __future__ import annotations

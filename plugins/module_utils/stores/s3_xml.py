@@ -17,7 +17,7 @@ from .bucket import Listed
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# 1,000 keys take 2 ms so, and 9 ms by the parser; a listing in any other shape goes there.
+# 1,000 keys take 1.3 ms so, and 7 ms by the parser; a listing in any other shape goes there.
 _OBJECT = re.compile(
     rb"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>[^<]*</LastModified>\s*<ETag>([^<]*)</ETag>\s*"
     rb"(?:<Checksum[A-Za-z]+>[^<]*</Checksum[A-Za-z]+>\s*)*<Size>([0-9]+)</Size>"
