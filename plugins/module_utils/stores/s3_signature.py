@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Signature Version 4 of S3 requests.
 
-botocore signs too, and is what this is tested to equal. But it takes 52 µs a request (building, encoding and parsing of request objects), this
-takes 4, and a publish of 4,000 small files is 4,000 requests, whose sending takes 60 µs each.
+botocore signs too, and is what this is tested to equal. But it takes 52 µs a request (it builds, encodes and parses request objects), this
+takes 4, and a publish of 4,000 small files is 4,000 requests, of which each then takes 13 µs to exchange besides the kernel's work.
 """
 
 from __future__ import annotations
