@@ -174,8 +174,8 @@ def argument_spec() -> dict[str, Any]:
 def build(params: dict[str, Any]) -> PlannedService[Any]:
     # Imported here: options that are wrong are told without loading any of it.
     from ..module_utils.stores.base import StoreOptions
-    from ..module_utils.stores.oss_bucket_plan import Wanted
-    from ..module_utils.stores.oss_bucket_service import BucketService
+    from ..module_utils.stores.oss.bucket_plan import Wanted
+    from ..module_utils.stores.oss.bucket_service import BucketService
 
     tags = None if params["tags"] is None else {str(key): str(value) for key, value in params["tags"].items()}
     settings = ("storage_class", "redundancy_type", "acl", "block_public_access", "versioning", "encryption", "kms_key_id")

@@ -24,9 +24,9 @@ from support.wire import Wire
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.stores.azure import AzureBucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.azure_client import BLOCK
-from ansible_collections.serving.triton.plugins.module_utils.stores.azure_upload import MOST_BLOCKS, block_size
+from ansible_collections.serving.triton.plugins.module_utils.stores.azure.bucket import AzureBucket, open_bucket
+from ansible_collections.serving.triton.plugins.module_utils.stores.azure.client import BLOCK
+from ansible_collections.serving.triton.plugins.module_utils.stores.azure.upload import MOST_BLOCKS, block_size
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
 

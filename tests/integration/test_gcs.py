@@ -21,8 +21,8 @@ from ansible_collections.serving.triton.plugins.module_utils.core.wait import Cl
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
-from ansible_collections.serving.triton.plugins.module_utils.stores.gcs import GcsBucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.gcs_upload import BLOCK
+from ansible_collections.serving.triton.plugins.module_utils.stores.gcs.bucket import GcsBucket, open_bucket
+from ansible_collections.serving.triton.plugins.module_utils.stores.gcs.upload import BLOCK
 
 KEY = "m/1/weights"
 NAME = f"repository/{KEY}"

@@ -20,9 +20,10 @@ from support.wire import Wire
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, ServingError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.stores import azure, gcs
+from ansible_collections.serving.triton.plugins.module_utils.stores.azure import bucket as azure
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import Bucket, PreconditionError, Upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.gcs import bucket as gcs
 from ansible_collections.serving.triton.plugins.module_utils.stores.registry import BUCKETS
 
 MIB = 1 << 20

@@ -21,12 +21,12 @@ from support.oss_server import Fault, OssServer
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock, RetryPolicy
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.stores import oss_upload
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss import OssBucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_client import OssClient
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_place import locate
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss import upload as oss_upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.bucket import OssBucket, open_bucket
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.client import OssClient
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.place import locate
 
 pytestmark = pytest.mark.integration
 KIB = 1 << 10

@@ -226,7 +226,7 @@ MOUNTS = {
 }
 for mount in MOUNTS[kind]:
     subprocess.run(["mount", *mount], check=True)
-from ansible_collections.serving.triton.plugins.module_utils.stores import posix
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix import store as posix
 if trust == "blind":
     # As on a file system that does not say how much is free.
     posix.check_space = lambda folder, needed, count: None

@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import CONFIG_FILE, WORK_FOLDER, is_own
-from ansible_collections.serving.triton.plugins.module_utils.stores import posix
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix import store as posix
 
 Tree = dict[str, dict[str, str]]
 

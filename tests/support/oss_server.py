@@ -28,8 +28,8 @@ from xml.sax.saxutils import escape
 
 import alibabacloud_oss_v2
 
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_client import credentials
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_place import locate
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.client import credentials
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.place import locate
 
 from .oss_auth import Account, DeniedError, Signed, check
 from .oss_state import Answer, Bucket, Buckets

@@ -15,31 +15,31 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def _folder(path: str, options: StoreOptions) -> Store:
-    from .posix import PosixStore
+    from .posix.store import PosixStore
 
     return PosixStore(path, options)
 
 
 def _s3(rest: str, options: StoreOptions) -> Bucket:
-    from .s3 import open_bucket
+    from .s3.bucket import open_bucket
 
     return open_bucket(rest, options)
 
 
 def _oss(rest: str, options: StoreOptions) -> Bucket:
-    from .oss import open_bucket
+    from .oss.bucket import open_bucket
 
     return open_bucket(rest, options)
 
 
 def _gcs(rest: str, options: StoreOptions) -> Bucket:
-    from .gcs import open_bucket
+    from .gcs.bucket import open_bucket
 
     return open_bucket(rest, options)
 
 
 def _azure(rest: str, options: StoreOptions) -> Bucket:
-    from .azure import open_bucket
+    from .azure.bucket import open_bucket
 
     return open_bucket(rest, options)
 

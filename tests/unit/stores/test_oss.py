@@ -19,12 +19,12 @@ from support.oss_server import ACCESS_KEY, SECRET, TEMPORARY_KEY, TEMPORARY_SECR
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, ServingError, TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock, RetryPolicy
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.stores import oss_upload
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import Listed, PreconditionError, Upload
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss import OssBucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_client import OssClient, credentials, load_sdk
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_place import locate
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss import upload as oss_upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.bucket import OssBucket, open_bucket
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.client import OssClient, credentials, load_sdk
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.place import locate
 
 MIB = 1 << 20
 # Sizes of the tests: what is sent whole from memory, in parts, and a part.

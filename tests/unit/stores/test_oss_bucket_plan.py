@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_bucket_plan import (
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.bucket_plan import (
     BucketState,
     Observed,
     Wanted,

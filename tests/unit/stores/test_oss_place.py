@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
-from ansible_collections.serving.triton.plugins.module_utils.stores.oss_place import Place, locate
+from ansible_collections.serving.triton.plugins.module_utils.stores.oss.place import Place, locate
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,10 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.manifest
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import read_source
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
-from ansible_collections.serving.triton.plugins.module_utils.stores import posix, posix_files
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.holder import STALE_SECONDS
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix import files as posix_files
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix import store as posix
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store
 

@@ -24,8 +24,8 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.digest i
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import read_source
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.posix import PosixStore
-from ansible_collections.serving.triton.plugins.module_utils.stores.posix_workspace import Workspace
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix.store import PosixStore
+from ansible_collections.serving.triton.plugins.module_utils.stores.posix.workspace import Workspace
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
 PLAIN = Options(force=True)

@@ -21,8 +21,8 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3 import S3Bucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_workers import Crew, Gate, gather
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.bucket import S3Bucket, open_bucket
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, Gate, gather
 
 KEYS = {"access_key": "AKID", "secret_key": "topsecret", "session_token": "toptoken"}
 EMPTY = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from support.scripted_http import Step, reply, scripted
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, TransientError, UnavailableError
-from ansible_collections.serving.triton.plugins.module_utils.stores import s3_xml
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import Listed
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_content import terms
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_place import parse_endpoint, parse_place
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_proxy import Proxy
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_session import Session
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_signature import Keys
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3 import xml as s3_xml
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.content import terms
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.place import parse_endpoint, parse_place
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.proxy import Proxy
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.session import Session
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.signature import Keys
 
 
 @pytest.mark.parametrize(

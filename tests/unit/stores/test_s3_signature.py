@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3_signature import UNSIGNED, Keys, Signer, encode_path, encode_query
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.signature import UNSIGNED, Keys, Signer, encode_path, encode_query
 
 SECONDS = 1_763_683_200
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
