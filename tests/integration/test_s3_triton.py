@@ -93,7 +93,7 @@ def work(publisher: BucketPublisher, watch: Watch) -> None:
 
 def served(publisher: BucketPublisher, watch: Watch) -> None:
     if not wait_for(watch, publisher):
-        publisher.problems.append(f"version {publisher.version} is not served")
+        publisher.problems.append(f"{publisher.name} version {publisher.version} is not served")
 
 
 def some(chance: random.Random) -> int:

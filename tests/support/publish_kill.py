@@ -204,9 +204,9 @@ class KilledPublisher:
                     break
             self.finish()
             if not self.converged():
-                self.problems.append(f"version {self.version} did not converge")
+                self.problems.append(f"{self.name} version {self.version} did not converge")
         if self.finish()["changed"]:
-            self.problems.append("an idle run changed something")
+            self.problems.append(f"{self.name}: an idle run changed something")
 
     def leave_one_model(self) -> None:
         ensembles = sorted(self.source.glob("*_ensemble*"))
@@ -306,7 +306,8 @@ def kill_under_a_polling_server(publishers: Sequence[Any], server: TritonServer,
 def check(outcome: Outcome, publishers: Sequence[KilledPublisher], kills: int, *, harmless: str = "") -> None:
     """Asserts it. harmless: a pattern of the server's error lines that may be."""
     report(publishers, outcome.watch)
-    assert [each.problems for each in publishers] == [[]] * len(publishers)
+    problems = [problem for each in publishers for problem in each.problems]
+    assert not problems, problems
     assert [len(each.kills) for each in publishers] == [kills] * len(publishers)
     assert all(outcome.served), "the last version is not served"
     assert outcome.idle, "the server does not come to rest"
@@ -320,7 +321,7 @@ def check(outcome: Outcome, publishers: Sequence[KilledPublisher], kills: int, *
         assert all(whole.match(text) for text in answers), f"{name} answered from half a version: {answers}"
 
 
-def wait_for(watch: Watch, publisher: KilledPublisher, seconds: float = 30) -> bool:
+def wait_for(watch: Watch, publisher: KilledPublisher, seconds: float = 90) -> bool:
     """Whether the last version gets served."""
     for _unused in range(int(seconds * 10)):
         if f"{PARTS + 2}:{publisher.version}" in watch.answers[publisher.name]:
