@@ -85,8 +85,8 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, _sizehint: int) -> memoryview:
         return self._block
 
-    def buffer_updated(self, count: int) -> None:
-        data = self._block[:count]
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._block[:nbytes]
         while True:
             if self._request is None:
                 rest = self._begin(bytes(data))

@@ -4,16 +4,9 @@
 
 from __future__ import annotations
 
-import re
-
-
-def _only(text: str, *options: str) -> str:
-    """The documentation of these options alone."""
-    head, *parts = re.split(r"(?m)^(?=  \w+:$)", text)
-    return head + "".join(part for part in parts if part.split(":", 1)[0].strip() in options)
-
 
 class ModuleDocFragment:
+    # For modules that open any store: all of these fragments.
     DOCUMENTATION = r"""
 options:
   s3:
@@ -79,49 +72,6 @@ options:
         type: str
         choices: [auto, md5, crc32]
         default: auto
-  oss:
-    description:
-      - What C(oss://) needs beside the URL. Without it, credentials come from the environment.
-      - Without any, C(alibabacloud-credentials), where it is installed, finds a role of OIDC, a profile or a role of the machine.
-    type: dict
-    suboptions:
-      profile:
-        description: Profile of the Alibaba Cloud CLI, in C(~/.aliyun/config.json).
-        type: str
-      region:
-        description: Region of the bucket, such as V(cn-hangzhou). E(OSS_REGION) when left out.
-        type: str
-      endpoint:
-        description: Endpoint to use instead of the region's. E(OSS_ENDPOINT) when left out.
-        type: str
-      internal:
-        description: Whether to use the region's internal endpoint, which is reached and free of charge inside of that region alone.
-        type: bool
-        default: false
-      access_key_id:
-        description: Access key id. E(OSS_ACCESS_KEY_ID) when left out.
-        type: str
-      access_key_secret:
-        description: Secret of O(oss.access_key_id). E(OSS_ACCESS_KEY_SECRET) when left out.
-        type: str
-      security_token:
-        description: Token of temporary (STS) credentials. E(OSS_SESSION_TOKEN) when left out.
-        type: str
-      signature_version:
-        description: Version of the request signature.
-        type: str
-        choices: [v1, v4]
-        default: v4
-      storage_class:
-        description: Storage class of written objects, such as V(IA). The bucket's when left out.
-        type: str
-      encryption:
-        description: Encryption by the server that objects are written with. The bucket's own setting when left out.
-        type: str
-        choices: [AES256, KMS]
-      kms_key_id:
-        description: Key for O(oss.encryption=KMS). The service's default key when left out.
-        type: str
   gcs:
     description: What C(gs://) needs beside the URL. Without it, Google's application default credentials are used.
     type: dict
@@ -168,6 +118,57 @@ options:
         description: Access tier of written blobs. The account's when left out.
         type: str
         choices: [Hot, Cool, Cold]
+"""
+
+    OSS = r"""
+options:
+  oss:
+    description:
+      - What C(oss://) needs beside the URL. Without it, credentials come from the environment.
+      - Without any, C(alibabacloud-credentials), where it is installed, finds a role of OIDC, a profile or a role of the machine.
+    type: dict
+    suboptions:
+      profile:
+        description: Profile of the Alibaba Cloud CLI, in C(~/.aliyun/config.json).
+        type: str
+      region:
+        description: Region of the bucket, such as V(cn-hangzhou). E(OSS_REGION) when left out.
+        type: str
+      endpoint:
+        description: Endpoint to use instead of the region's. E(OSS_ENDPOINT) when left out.
+        type: str
+      internal:
+        description: Whether to use the region's internal endpoint, which is reached and free of charge inside of that region alone.
+        type: bool
+        default: false
+      access_key_id:
+        description: Access key id. E(OSS_ACCESS_KEY_ID) when left out.
+        type: str
+      access_key_secret:
+        description: Secret of O(oss.access_key_id). E(OSS_ACCESS_KEY_SECRET) when left out.
+        type: str
+      security_token:
+        description: Token of temporary (STS) credentials. E(OSS_SESSION_TOKEN) when left out.
+        type: str
+      signature_version:
+        description: Version of the request signature.
+        type: str
+        choices: [v1, v4]
+        default: v4
+      storage_class:
+        description: Storage class of written objects, such as V(IA). The bucket's when left out.
+        type: str
+      encryption:
+        description: Encryption by the server that objects are written with. The bucket's own setting when left out.
+        type: str
+        choices: [AES256, KMS]
+      kms_key_id:
+        description: Key for O(oss.encryption=KMS). The service's default key when left out.
+        type: str
+"""
+
+    CALLS = r"""
+options:
   timeout:
     description: Seconds for a connection to an object store, and for each of its answers.
     type: float
@@ -184,6 +185,3 @@ options:
     description: PEM file of the authorities to trust instead of the system's. E(AWS_CA_BUNDLE), for C(s3://), when left out.
     type: path
 """
-
-    # For modules that speak to this store alone.
-    OSS = _only(DOCUMENTATION, "oss", "timeout", "attempts", "validate_certs", "ca_path")

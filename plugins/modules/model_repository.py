@@ -157,6 +157,8 @@ requirements:
   - azure-storage-blob, for C(as://)
 extends_documentation_fragment:
   - serving.triton.stores
+  - serving.triton.stores.oss
+  - serving.triton.stores.calls
 attributes:
   check_mode:
     support: full

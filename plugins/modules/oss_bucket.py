@@ -75,6 +75,7 @@ options:
     default: 10000
 extends_documentation_fragment:
   - serving.triton.stores.oss
+  - serving.triton.stores.calls
 attributes:
   check_mode:
     description: Predicts what would change without changing it.

@@ -65,6 +65,8 @@ options:
     default: ""
 extends_documentation_fragment:
   - serving.triton.stores
+  - serving.triton.stores.oss
+  - serving.triton.stores.calls
 attributes:
   check_mode:
     support: full

@@ -252,7 +252,10 @@ def test_folders_of_hierarchical_accounts_are_listed_and_go(server: Azurite, con
 def test_a_download_is_of_one_etag(server: Azurite, container: Any, large: SourceFile, tmp_path: Path) -> None:
     target = keyed(server, container)
     send(target, large)
-    replaced = lambda _files, _size: container.upload_blob(NAME, b"x" * large.size, overwrite=True)  # noqa: E731
+
+    def replaced(_files: int, _size: int) -> None:
+        container.upload_blob(NAME, b"x" * large.size, overwrite=True)
+
     with pytest.raises(PreconditionError):
         target.download(KEY, str(tmp_path / "download"), replaced)
 

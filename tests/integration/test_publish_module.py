@@ -129,7 +129,7 @@ def test_models_with_errors_are_refused_before_anything_is_changed(source: Path,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"repository": "s3://bucket/models"}, "no store serves s3:// yet; supported are a path and file://"),
+        ({"repository": "ftp://host/models"}, "no store serves ftp:// yet; supported are a path and as://, file://, gs://, oss://, s3://"),
         ({"repository": "relative/models"}, "not absolute"),
         ({"models": ["../etc"]}, "'../etc' cannot be a model's name"),
         ({"models": ["add_sup"]}, "Did you mean add_sub?"),

@@ -34,7 +34,7 @@ def publish(source: Path, *arguments: str, task: dict[str, Any] | None = None, *
     host = source.parent / "inventory.yml"
     host.write_text("all: {hosts: {served: {ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'}}}")
     temporary = source.parent / "tmp"
-    env = {**CALLBACKS, "ANSIBLE_REMOTE_TMP": str(temporary), **env}
+    env = {**CALLBACKS, "ANSIBLE_REMOTE_TMP": str(temporary), "ANSIBLE_ASYNC_DIR": str(source.parent / "jobs"), **env}
     done = ansible_runs.run_playbook(play, host, *arguments, env=env)
     assert done.changed == 1 or "--check" in arguments or env.get("ANSIBLE_STDOUT_CALLBACK")
     assert not [name for name in os.listdir(temporary) if "progress" in name]
@@ -56,5 +56,5 @@ def test_output_for_programs_has_no_such_line(source: Path) -> None:
 
 
 def test_a_publish_in_the_background_works(source: Path) -> None:
-    publish(source, task={"async": 60, "poll": 1})
+    publish(source, task={"async": 60, "poll": 5})
     assert (source.parent / "models" / "big" / "1" / "model.onnx").stat().st_size == 256 << 20
