@@ -269,7 +269,9 @@ def test_a_file_that_changed_is_an_error_and_nothing_is_written(
     bucket: OssBucket, source: Callable[[str, int], SourceFile], size: int
 ) -> None:
     file = source("model", size)
-    for change in (b"x", b"x" * (size + 1)):
+    # Its content is random: another first byte is made of the one that it has.
+    other = bytes([Path(file.path).read_bytes()[0] ^ 1])
+    for change in (other, b"x" * (size + 1)):
         Path(file.path).write_bytes(change + Path(file.path).read_bytes()[len(change) : size])
         with pytest.raises(InputError, match="changed while it was published"):
             bucket.upload([[Upload("m", file)]], ignore)
