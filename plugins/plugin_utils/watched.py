@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from ansible import constants
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from . import progress
+from .installed import InstalledAction
 
 # Seconds before the first look, and between two. A run that is shorter is never looked at.
 INTERVAL = 5.0
@@ -24,7 +24,7 @@ INTERVAL = 5.0
 PATIENCE = 2.0
 
 
-class WatchedAction(ActionBase):
+class WatchedAction(InstalledAction):
     """Runs the module of the action's name, and says how far it is while that takes long. doing: what it does, in a word.
 
     The module writes its progress to a file of its user on the target; a thread reads it there, over the same connection.

@@ -1,0 +1,73 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A module that runs on the controller runs from where the collection is installed, not from a payload that is built and sent.
+
+A payload holds every file that a module may ever import, those of all stores among them. It is put together in each run of a playbook, and
+compiled in each task: that takes longer than a publish of one file. Only the payload is replaced here: who runs it, where, in which
+environment, with what options and time limits, in check mode or in the background, and how it is answered stays Ansible's own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ansible
+from ansible import constants
+from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible.plugins.action import ActionBase
+
+_PROFILE = "legacy"
+# Does what Ansible's own wrapper does after it unpacked its payload; as there, nothing is imported from the current folder or the script's.
+_SCRIPT = """\
+#!{python}
+import os, sys, types
+here = os.path.dirname(os.path.realpath(sys.argv[0]))
+sys.path[:] = [*(path for path in sys.path if path not in ("", ".", here)), {ansible!r}]
+sys.modules["ansible_collections"] = types.ModuleType("ansible_collections")
+sys.modules["ansible_collections"].__path__ = [{collections!r}]
+from ansible.module_utils._internal._ansiballz import _loader
+_loader.run_module(json_params={arguments!r}, profile={profile!r}, module_fqn={name!r}, modlib_path={collections!r}, extensions={{}})
+"""
+
+
+class InstalledAction(ActionBase):
+    """An action whose module runs from its own file where that can be. It overrides a method that is ansible-core's own, as of 2.19."""
+
+    def _configure_module(self, module_name, module_args, task_vars):
+        # Ansible's own modules come this way too: what runs a task in the background is one.
+        if module_name != self._task.resolved_action or not self._runs_here(task_vars):
+            return super()._configure_module(module_name, module_args, task_vars)
+        loader = self._shared_loader_obj.module_loader
+        path = loader.find_plugin_with_context(module_name, collection_list=self._task.collections).plugin_resolved_path
+        data = script(module_name, path, module_args).encode()
+        shebang = f"#!{sys.executable}"
+        return SimpleNamespace(b_module_data=data, module_style="new", shebang=shebang, serialization_profile=_PROFILE), path
+
+    def _runs_here(self, task_vars) -> bool:
+        """Whether it would run on this machine, with the interpreter and as the user that run Ansible: others may not read the collection."""
+        # Files that are kept are kept to be looked into: then all of the payload is in them.
+        if self._connection.transport != "local" or self._connection.become or constants.DEFAULT_KEEP_REMOTE_FILES:
+            return False
+        delegate = self._task.delegate_to
+        variables = task_vars["ansible_delegated_vars"][delegate] if delegate else task_vars
+        interpreter = constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
+        return self._templar.template(interpreter) == sys.executable
+
+
+def script(name: str, path: str, arguments: Mapping[str, Any]) -> str:
+    """A program that runs an installed module. name: in full; path: its file, …/ansible_collections/NAMESPACE/NAME/plugins/modules/x.py."""
+    encoder = get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)
+    namespace, collection, module = name.split(".")
+    return _SCRIPT.format(
+        python=sys.executable,
+        ansible=str(Path(ansible.__file__).parents[1]),
+        collections=str(Path(path).parents[4]),
+        arguments=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode(),
+        profile=_PROFILE,
+        name=f"ansible_collections.{namespace}.{collection}.plugins.modules.{module}",
+    )
