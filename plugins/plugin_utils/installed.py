@@ -49,7 +49,7 @@ class InstalledAction(ActionBase):
         return SimpleNamespace(b_module_data=data, module_style="new", shebang=shebang, serialization_profile=_PROFILE), path
 
     def _runs_here(self, task_vars) -> bool:
-        """Whether it would run on this machine, with the interpreter and as the user that run Ansible: others may not read the collection."""
+        """Whether it would run on this machine, with the interpreter and as the user that run Ansible: only they surely read it."""
         # Files that are kept are kept to be looked into: then all of the payload is in them.
         if self._connection.transport != "local" or self._connection.become or constants.DEFAULT_KEEP_REMOTE_FILES:
             return False

@@ -161,7 +161,8 @@ def _plain(message: Any) -> Config:
 
 
 def _value(field: Any, value: Any) -> Any:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    # By the value: asking the descriptor for its options makes protobuf import as much again as it has.
+    if isinstance(value, Mapping):
         item = field.message_type.fields_by_name["value"]
         return {key: _scalar(item, value[key]) for key in value}
     if _repeated(field):

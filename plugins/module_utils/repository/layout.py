@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ class Repository:
     """root: the folder. models: name → model. strays: files beside the models, which Triton ignores. links: those beside the models."""
 
     root: Path
-    models: dict[str, Model] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
     strays: tuple[File, ...] = ()
     links: tuple[Link, ...] = ()
 
@@ -107,22 +108,47 @@ def scan(root: str | Path, *, strict: bool = True) -> Repository:
 
     strict: False lists a link that cannot be followed in `links` instead of raising InputError.
     """
+    found = glance(root, strict=strict)
+    return replace(found, models=dict(found.models))
+
+
+def glance(root: str | Path, *, strict: bool = True) -> Repository:
+    """The same, with each model's folder read when it is asked for: one model may be all that is looked at."""
     path = Path(root)
     if not path.exists():
         raise InputError("the model repository does not exist", where=str(path), remedy="Give the folder that holds one folder per model.")
     if not path.is_dir():
         raise InputError("the model repository is not a folder", where=str(path), remedy="Give the folder that holds one folder per model.")
     scanner = _Scanner(os.path.realpath(path), strict)
-    models: dict[str, Model] = {}
+    folders: dict[str, tuple[os.DirEntry[str], _Scanner]] = {}
     strays: list[File] = []
     for entry in _entries(path):
         if is_own(entry.name) or not scanner.follow(entry, entry.name):
             continue
         if entry.is_dir():
-            models[entry.name] = _scan_model(entry, scanner.for_model(entry))
+            folders[entry.name] = (entry, scanner.for_model(entry))
         else:
             strays.append(_file(entry, entry.name))
-    return Repository(path, models, tuple(strays), tuple(scanner.links))
+    return Repository(path, _Models(folders), tuple(strays), tuple(scanner.links))
+
+
+class _Models(Mapping[str, Model]):
+    """Reads a model's folder once, when it is asked for."""
+
+    def __init__(self, folders: Mapping[str, tuple[os.DirEntry[str], _Scanner]]) -> None:
+        self._folders = folders
+        self._read: dict[str, Model] = {}
+
+    def __getitem__(self, name: str) -> Model:
+        if name not in self._read:
+            self._read[name] = _scan_model(*self._folders[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
 
 
 class _Scanner:

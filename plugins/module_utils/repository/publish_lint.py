@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..core.errors import InputError
 from .describe import verdict
-from .layout import scan
+from .layout import glance
 from .lint import FolderReader, inspect, lint
 
 
@@ -17,7 +17,8 @@ def refuse_errors(source: str, models: Sequence[str], ignore: Sequence[str] = ()
 
     Raises MissingLibraryError where the library that knows Triton's schema is not installed.
     """
-    repository = scan(source, strict=False)
+    # Those that an ensemble names are read too, the others are not.
+    repository = glance(source, strict=False)
     findings = lint(repository, inspect(repository, FolderReader(source)), models, ignore)
     if any(finding.severity == "error" for finding in findings):
         told = [finding.as_dict() for finding in findings]

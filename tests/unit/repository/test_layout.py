@@ -9,7 +9,7 @@ import os
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
-from ansible_collections.serving.triton.plugins.module_utils.repository.layout import Link, scan
+from ansible_collections.serving.triton.plugins.module_utils.repository.layout import Link, glance, scan
 
 
 def put(root, *paths):
@@ -111,3 +111,14 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be read: Permission denied") as caught:
         scan(tmp_path)
     assert caught.value.where == str(tmp_path / "a")
+
+
+def test_a_glance_reads_the_models_that_are_asked_for(tmp_path):
+    put(tmp_path, "good/1/x")
+    put(tmp_path, "bad/1/x")
+    os.symlink("nowhere", tmp_path / "bad" / "1" / "link")
+    seen = glance(tmp_path)
+    assert list(seen.models) == ["bad", "good"]
+    assert seen.models["good"] == scan(tmp_path, strict=False).models["good"]
+    with pytest.raises(InputError, match="leads nowhere"):
+        seen.models["bad"]
