@@ -14,7 +14,7 @@ from support.memory_store import DiedError
 
 class MemoryBucket:
     """objects: key → content. log: what was written ("put KEY", "delete KEY"), wave by wave as the store asked. fuse: writes left before
-    it dies; None for ever. conditional: whether it checks conditions. watch: called after every write.
+    it dies; None for ever. conditional: whether it checks conditions. compares_stamps: see `bucket.Bucket`. watch: called after writes.
     """
 
     url = "memory://bucket"
@@ -28,6 +28,7 @@ class MemoryBucket:
         self.requests: list[str] = []
         self.fuse: int | None = None
         self.conditional = conditional
+        self.compares_stamps = True
         self.watch: Callable[[], None] = lambda: None
 
     def _write(self, key: str, data: bytes | None) -> str:

@@ -65,6 +65,10 @@ class Bucket(Protocol):
     def url(self) -> str:
         """As the user would write it, without a slash at its end."""
 
+    @property
+    def compares_stamps(self) -> bool:
+        """Whether the store itself compares `if_stamp`, as it writes. Where it does not, the stamp is looked at just before."""
+
     def list(self, prefix: str = "", splits: Sequence[str] = ()) -> list[Listed]:
         """Every object whose key begins with `prefix`, sorted by key; folder markers (keys that end in a slash) too.
 

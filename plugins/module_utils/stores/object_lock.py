@@ -3,7 +3,8 @@
 """One publisher at a time in a bucket: an object that says who holds it, written under a condition where the store checks conditions.
 
 Some stores ignore conditions without a word. So the second write of a lock is one that must fail: where it does not, the lock is a lease,
-written, left alone for a moment, and read again. There, of two that begin in the same moment, the one that wrote last goes on.
+written, left alone for a moment, and read again. There, of two that begin in the same moment, the one that wrote last goes on. The same
+holds where a lock that was left is taken over in a store that knows no condition for that: two may have seen it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class ObjectLock:
                 self._write(if_absent=owner is None, if_stamp=owner["stamp"] if owner else "")
             except PreconditionError:
                 continue
-            self._prove()
+            self._prove(taken_over=owner is not None)
             return
         self._token = ""
         raise self._held(self.holder() or {})
@@ -78,15 +79,21 @@ class ObjectLock:
             self._stamp = owner["stamp"]
         self._refreshed = time.monotonic()
 
-    def _prove(self) -> None:
+    def _prove(self, *, taken_over: bool) -> None:
         stamp = self._stamp
         try:
             self._bucket.put(LOCK_KEY, b"a condition that must not hold", if_absent=True)
         except PreconditionError:
             self.checks_conditions, self._stamp = True, stamp
+            if taken_over and not self._bucket.compares_stamps:
+                self._read_again()
             return
         self.checks_conditions = False
         self._write()
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Raises ConflictError where somebody else wrote the lock after us."""
         self._clock.sleep(LEASE_SECONDS)
         owner = self.holder() or {}
         if owner.get("token") != self._token:

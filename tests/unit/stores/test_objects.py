@@ -226,6 +226,31 @@ def test_a_store_without_conditions_gets_a_lease_that_is_read_again() -> None:
     assert "two/config.pbtxt" not in place.bucket.objects
 
 
+def test_of_two_that_take_over_a_lock_without_a_condition_the_last_one_goes_on(place: Place) -> None:
+    """OSS: both have seen the lock that was left, both have written it."""
+
+    class Rival(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            lock(place)
+
+    def leave() -> None:
+        lock(place)
+        place.bucket.ages[LOCK_KEY] = STALE_SECONDS + 1
+
+    place.bucket.compares_stamps = False
+    leave()
+    place.publish({"one": V1})
+    assert place.clock.naps == [LEASE_SECONDS]
+    leave()
+    place.clock = Rival()
+    with pytest.raises(ConflictError, match="host elsewhere"):
+        place.publish({"two": V1})
+    assert place.clock.naps == [LEASE_SECONDS]
+    assert json.loads(place.bucket.objects[LOCK_KEY])["token"] == "theirs"
+    assert "two/config.pbtxt" not in place.bucket.objects
+
+
 def test_a_manifest_that_somebody_else_wrote_under_our_lock_is_not_overwritten(place: Place) -> None:
     publisher = place.publisher({"one": V1})
     plan = publisher.plan(publisher.observe())

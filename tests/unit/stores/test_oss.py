@@ -386,8 +386,11 @@ def test_a_download_goes_on_behind_what_is_there(
         assert target.read_bytes() == Path(file.path).read_bytes()
     with pytest.raises(UnavailableError, match="does not exist"):
         bucket.download("nothing", str(target), ignore)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(UnavailableError, match="No such file or directory") as error:
         bucket.download("model", str(tmp_path / "no folder" / "back"), ignore)
+    assert error.value.where == str(tmp_path / "no folder" / "back")
+    with pytest.raises(UnavailableError, match="a part of the path is not a folder"):
+        bucket.download("model", str(target / "back"), ignore)
 
 
 # --- errors and credentials

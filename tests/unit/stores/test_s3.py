@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import socket
@@ -21,6 +22,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3 import fetch
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3.bucket import S3Bucket, open_bucket
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, Gate, gather
 
@@ -232,9 +234,18 @@ def test_a_download_takes_up_a_file_and_copes_without_ranges(tmp_path: Path) -> 
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with scripted(reply(200, "x")) as server, pytest.raises(UnavailableError, match="cannot be written"):
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(reply(200, "x")) as server, pytest.raises(UnavailableError, match="No such file or directory"):
         bucket_at(server).download("k", str(tmp_path / "missing" / "file"), ignore)
+
+    def full(_handle: int, _block: memoryview) -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(fetch, "_write", full)
+    with scripted(reply(200, "x")) as server, pytest.raises(UnavailableError, match="the quota is used up") as error:
+        bucket_at(server).download("k", str(tmp_path / "file"), ignore)
+    assert error.value.where == str(tmp_path / "file")
+    assert error.value.details["errno"] == "EDQUOT"
 
 
 @pytest.mark.parametrize("size", [10, 300 << 10, 17 << 20])
@@ -286,18 +297,20 @@ def test_a_completion_whose_answer_was_lost_is_found(tmp_path: Path) -> None:
         assert bucket_at(server).upload([[Upload("k", planned)]], ignore) == {"k": "e-2"}
 
 
-def test_a_completion_that_fails_within_a_good_answer_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["InternalError", "TooManyRequests", "OperationAborted"])
+def test_a_completion_that_fails_within_a_good_answer_is_made_again(tmp_path: Path, code: str) -> None:
     planned = source(tmp_path / "file", b"a" * ((16 << 20) + 1))
     steps = [reply(200, "<R/>"), reply(200, "<R><UploadId>u</UploadId></R>"), stored("1"), stored("2")]
-    with scripted(*steps, fail(200, "InternalError"), reply(200, '<R><ETag>"e-2"</ETag></R>')) as server:
+    with scripted(*steps, fail(200, code), reply(200, '<R><ETag>"e-2"</ETag></R>')) as server:
         assert bucket_at(server).upload([[Upload("k", planned)]], ignore) == {"k": "e-2"}
 
 
-def test_deletes_are_checked_one_by_one() -> None:
+@pytest.mark.parametrize("code", ["InternalError", "ThrottlingException", "OperationAborted"])
+def test_deletes_are_checked_one_by_one(code: str) -> None:
     def error(key: str, code: str) -> str:
         return f"<Error><Key>pre/{key}</Key><Code>{code}</Code><Message/></Error>"
 
-    passing = reply(200, f"<DeleteResult>{error('b', 'InternalError')}{error('c', 'NoSuchKey')}</DeleteResult>")
+    passing = reply(200, f"<DeleteResult>{error('b', code)}{error('c', 'NoSuchKey')}</DeleteResult>")
     with scripted(passing, reply(200, "<DeleteResult/>")) as server:
         bucket_at(server).delete(["a", "b", "c"])
     assert b"pre/a" not in server.requests[1]

@@ -45,6 +45,8 @@ def open_bucket(rest: str, options: StoreOptions) -> AzureBucket:
 class AzureBucket:
     """See `bucket.Bucket`."""
 
+    compares_stamps = True
+
     def __init__(self, host: str, container: str, prefix: str, options: StoreOptions) -> None:
         account = host[: -len(SUFFIX)] if host.endswith(SUFFIX) else host
         self._tier = options.providers.get("azure", {}).get("access_tier")

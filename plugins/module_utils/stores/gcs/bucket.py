@@ -38,6 +38,8 @@ def open_bucket(rest: str, options: StoreOptions) -> GcsBucket:
 class GcsBucket:
     """See `bucket.Bucket`."""
 
+    compares_stamps = True
+
     def __init__(self, name: str, prefix: str, options: StoreOptions, transfers: Transfers) -> None:
         self._given = options.providers.get("gcs", {})
         self._prefix = f"{prefix}/" if prefix else ""

@@ -17,14 +17,14 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ...core.errors import InputError, TransientError, UnavailableError
+from ...core.errors import TransientError, UnavailableError
 from ...core.wait import Clock
 from ..base import StoreOptions
 from ..bucket import Content, Listed, Moved, PreconditionError, Upload
+from ..posix.files import explained
 from .client import OssClient
 from .errors import Retries, is_absent
 from .place import locate
@@ -45,16 +45,6 @@ class _MismatchError(UnavailableError):
     """The checksum of what arrived is another one than OSS's."""
 
 
-@contextmanager
-def _written(path: str) -> Iterator[None]:
-    """Turns failures to write a local file into errors for the user; those of the network are none of it."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "Check the folder's space, owner and mode."
-        raise InputError(f"cannot be written: {error.strerror or error}", where=path, remedy=remedy) from error
-
-
 def open_bucket(rest: str, options: StoreOptions) -> OssBucket:
     """rest: "bucket/prefix", or "bucket.endpoint-host/prefix" as EAS writes it. Loads the SDK; asks nothing of the network."""
     given = options.providers.get("oss") or {}
@@ -63,6 +53,8 @@ def open_bucket(rest: str, options: StoreOptions) -> OssBucket:
 
 class OssBucket:
     """See `bucket.Bucket`."""
+
+    compares_stamps = False
 
     def __init__(self, client: OssClient, options: StoreOptions, clock: Clock | None = None) -> None:
         self._client, self._place = client, client.place
@@ -162,7 +154,7 @@ class OssBucket:
 
     def _fetch(self, key: str, path: str, moved: Moved, found: Any, *, resumed: bool) -> None:
         checksum = self._client.crc64()
-        with _written(path), open(path, "r+b" if resumed else "wb") as target:
+        with explained(path), open(path, "r+b" if resumed else "wb") as target:
             while resumed and (block := target.read(_BLOCK)):
                 checksum.update(block)
             start = target.tell()

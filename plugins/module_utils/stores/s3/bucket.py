@@ -45,6 +45,8 @@ def open_bucket(rest: str, options: StoreOptions, clock: Clock | None = None) ->
 class S3Bucket:
     """See `bucket.Bucket`."""
 
+    compares_stamps = True
+
     def __init__(self, place: Place, options: StoreOptions, clock: Clock | None = None) -> None:
         given = options.providers.get("s3") or {}
         self._place, self._most = place, options.concurrency or MOST

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from ...core.errors import TransientError, UnavailableError
 from .client import Client, Request
 from .content import md5_of
-from .errors import RefusedError
+from .errors import RefusedError, may_pass
 from .signature import payload_hash
 from .workers import gather
 from .xml import dump_deletes, read_deletes
 
 _AT_ONCE = 16
 _GONE = ("NoSuchKey", "NoSuchVersion")
-_PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted")
 # Named in one message.
 _SHOWN = 5
 
@@ -34,7 +33,7 @@ def delete_all(client: Client, keys: Sequence[str]) -> None:
             return
         if not failed:
             return
-        if attempt == client.attempts or any(code not in _PASSING for _key, code, _message in failed):
+        if attempt == client.attempts or any(not may_pass(code) for _key, code, _message in failed):
             raise _error(client, failed)
         keys = [key for key, _code, _message in failed]
         client.rest(attempt)
@@ -52,7 +51,7 @@ def _error(client: Client, failed: Sequence[tuple[str, str, str]]) -> Unavailabl
     named = ", ".join(f"{key} ({code})" for key, code, _message in failed[:_SHOWN])
     more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     what = f"objects could not be deleted: {named}{more}"
-    if all(code in _PASSING for _key, code, _message in failed):
+    if all(may_pass(code) for _key, code, _message in failed):
         return TransientError(what, where=client.where(), remedy="Run this again.")
     remedy = "The credentials need s3:DeleteObject below the prefix; a retention lock or a bucket policy may forbid it too."
     return UnavailableError(what, where=client.where(), remedy=remedy)

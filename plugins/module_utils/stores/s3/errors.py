@@ -40,7 +40,7 @@ _EXPLAINED = {
     "XMinioStorageFull": ("the server's disks are full", "Free space there."),
 }
 _KMS = "Correct s3.kms_key_id, and let the credentials use the key (kms:GenerateDataKey, kms:Decrypt)."
-# A call that failed so may succeed when it is made again.
+# The server asks to slow down.
 BUSY_CODES = frozenset(
     {
         "SlowDown",
@@ -65,6 +65,11 @@ _PASSING_CODES = frozenset(
     }
 )
 PASSING = (408, 429, 500, 502, 503, 504, 509)
+
+
+def may_pass(code: str) -> bool:
+    """Whether what failed with this code may succeed when it is asked for again."""
+    return code in BUSY_CODES or code in _PASSING_CODES
 
 
 _LOST: tuple[tuple[type[OSError], str, str], ...] = (

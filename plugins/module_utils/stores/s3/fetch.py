@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ...core.errors import TransientError, UnavailableError
+from ...core.errors import TransientError
 from ..bucket import Moved
+from ..posix.files import explained
 from .client import Client, Request
 from .connection import Answer
 from .errors import RefusedError
@@ -97,8 +98,6 @@ def _write(handle: int, block: memoryview) -> int:
 
 
 def _explained(path: str, call: Callable[[], int | None]) -> int:
-    try:
+    # Around each call by itself: a failure of the network is an OSError too.
+    with explained(path):
         return call() or 0
-    except OSError as error:
-        remedy = "Check the folder's space, owner and mode."
-        raise UnavailableError(f"cannot be written: {error.strerror}", where=path, remedy=remedy) from error

@@ -14,7 +14,7 @@ from ...core.errors import ServingError, TransientError
 from .client import Client, Request
 from .connection import FileRange
 from .content import Reader, Sums, Terms, data_sums
-from .errors import RefusedError
+from .errors import RefusedError, may_pass
 from .unfinished import Unfinished
 from .xml import dump_parts, parse, read_error, stamp_of, text
 
@@ -22,7 +22,6 @@ from .xml import dump_parts, parse, read_error, stamp_of, text
 PART_SIZE = 16 << 20
 MAX_PARTS = 10_000
 PARTS_AT_ONCE = 8
-_PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 _Done = tuple[str, str]
 
@@ -136,7 +135,7 @@ class LargeFile:
             if answer.status == 404:
                 # An attempt whose answer was lost has done it, or somebody has aborted it.
                 return self._completed(len(parts))
-            if code not in _PASSING:
+            if not may_pass(code):
                 what = f"the parts could not be put together ({code} {message})"
                 raise RefusedError(what, where=self._client.where(self._key), remedy="Run this again.", status=400, code=code)
             # S3 may answer 200 before it knows, and tell of its failure in the body.
