@@ -112,8 +112,8 @@ def check_backend(subject: Subject) -> Iterator[Finding]:
         kind = subject.parameter("model_type")
         if kind is not None and kind not in FIL_FILES:
             yield subject.config_finding("fil-model-type", f"model_type is {kind!r}")
-    near = difflib.get_close_matches(backend.name, KNOWN, 1, cutoff=0.75)
-    if backend.name not in KNOWN and near and not _brings_backend(subject):
+    near = [] if backend.name in KNOWN else difflib.get_close_matches(backend.name, KNOWN, 1, cutoff=0.75)
+    if near and not _brings_backend(subject):
         yield subject.config_finding(
             "backend-unknown",
             f"the backend {backend.name!r} is not one of NVIDIA's",
