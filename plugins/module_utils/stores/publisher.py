@@ -27,19 +27,23 @@ from ..repository.publish import (
     to_digest,
     to_list,
 )
-from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, steps, unpin
+from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, served_versions, steps, unpin
 from .base import Store
+
+# What a poll (every 15 seconds by Triton's default) and the load after it may take.
+LOAD_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Manners:
-    """publisher: told in the manifest, for people. removal_delay: seconds between what is put and what is taken away.
+    """publisher: told in the manifest, for people. removal_delay: seconds between what is put and what is taken away; None: where
+    a load may be disturbed.
 
     check: called with the models that are to be put, before anything is; raises what forbids it.
     """
 
     publisher: str = ""
-    removal_delay: float = 0
+    removal_delay: float | None = None
     check: Callable[[Sequence[str]], None] = lambda _models: None
     progress: Progress = lambda _state: None
     clock: Clock = dataclasses.field(default_factory=Clock)
@@ -99,11 +103,14 @@ class Publisher:
     def _commit(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> None:
         if changes:
             self._write(self._pending(changes, created_root))
-        removals = self._switch(changes, self._pin(changes))
-        if removals and self._manners.removal_delay and any(change.state != "removed" for change in changes):
-            self._manners.clock.sleep(self._manners.removal_delay)
-        if removals:
-            self._store.run(removals)
+        first, last = self._removals(changes)
+        if first:
+            self._store.run(first)
+        self._switch(changes, self._pin(changes))
+        if delay := self._delay(changes, last):
+            self._manners.clock.sleep(delay)
+        if last:
+            self._store.run(last)
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -127,13 +134,43 @@ class Publisher:
             self._manners.clock.sleep(SETTLE_SECONDS)
         return unpins
 
-    def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> list[list[Step]]:
-        """Makes what is new visible. Returns the steps that take away what is old, model by model."""
+    def _removals(self, changes: list[ModelChange]) -> tuple[list[list[Step]], list[list[Step]]]:
+        """What goes before anything new comes, and what goes at the end, model by model.
+
+        A load from an object store downloads every version of a model, and fails when one goes meanwhile. So a version that no server takes
+        goes while there is nothing to load.
+        """
+        first: list[list[Step]] = []
+        last: list[list[Step]] = []
+        for change in changes:
+            drops = [step for step in steps(change) if step.op == "drop_tree"]
+            unserved = self._unserved(change)
+            first.append([step for step in drops if step.target in unserved])
+            last.append([step for step in drops if step.target not in unserved])
+        return [group for group in first if group], [group for group in last if group]
+
+    def _unserved(self, change: ModelChange) -> frozenset[str]:
+        """Of the versions that go, those that no server takes by the configuration that is there. In a folder none: loads read no other."""
+        if self._store.appears_whole or not change.removed_versions:
+            return frozenset()
+        config = self._store.read_text(f"{change.name}/{CONFIG_FILE}") or ""
+        served = served_versions(config, self._store.tree(change.name).versions)
+        return frozenset(f"{change.name}/{number}" for number in change.removed_versions if served is not None and number not in served)
+
+    def _delay(self, changes: list[ModelChange], removals: list[list[Step]]) -> float:
+        """Seconds between what came and what goes."""
+        given = self._manners.removal_delay
+        if given is not None:
+            return given if removals and any(change.state != "removed" for change in changes) else 0
+        loading = {change.name for change in changes if change.state != "removed" and change.uploads()}
+        disturbed = any(step.target.partition("/")[0] in loading for group in removals for step in group)
+        return LOAD_SECONDS if disturbed and not self._store.appears_whole else 0
+
+    def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> None:
+        """Makes what is new visible."""
         puts: list[list[Step]] = []
-        removals: list[list[Step]] = []
         for change in changes:
             ordered = steps(change)
-            removals.append([step for step in ordered if step.op == "drop_tree"])
             staying = dataclasses.replace(change, removed_versions=())
             if not (is_compound(staying) and self._store.replace_model(staying)):
                 puts.append([*(step for step in ordered if step.op != "drop_tree"), *unpins.get(change.name, ())])
@@ -142,7 +179,6 @@ class Publisher:
         for change in changes:
             if change.set_attributes:
                 self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
-        return [group for group in removals if group]
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""

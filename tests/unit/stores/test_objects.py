@@ -18,12 +18,13 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError
 from ansible_collections.serving.triton.plugins.module_utils.stores.holder import STALE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.object_lock import LEASE_SECONDS, LOCK_KEY
 from ansible_collections.serving.triton.plugins.module_utils.stores.objects import KEEP, ObjectStore
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
+from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import LOAD_SECONDS, Manners, Publisher
 
 MANIFEST = ".serving-triton.json"
 LATEST = 'backend: "python"\n'
@@ -46,10 +47,10 @@ class Place:
         self.clock = FakeClock()
         self.seen: list[Transfer] = []
 
-    def publisher(self, source: Mapping[str, ModelTree[SourceFile]] | None, **chosen: Any) -> Publisher:
+    def publisher(self, source: Mapping[str, ModelTree[SourceFile]] | None, delay: float | None = None, **chosen: Any) -> Publisher:
         options = Options(**chosen)
         store = ObjectStore(self.bucket, StoreOptions(list_all=options.verify != "manifest"), self.clock)
-        return Publisher(store, source, options, Manners(clock=self.clock, progress=self.seen.append))
+        return Publisher(store, source, options, Manners(removal_delay=delay, clock=self.clock, progress=self.seen.append))
 
     def publish(self, source: Mapping[str, ModelTree[SourceFile]] | None, **chosen: Any) -> list[str]:
         self.bucket.log.clear()
@@ -280,6 +281,35 @@ def test_a_lost_answer_to_a_conditional_write_is_no_conflict(place: Place) -> No
     assert place.publish({"one": V1})
     place.bucket.put = original  # type: ignore[method-assign]
     assert place.publish({"one": V1}) == []
+
+
+# --- a load downloads every version, and fails when one goes meanwhile
+
+
+def test_a_version_that_nobody_serves_goes_while_there_is_nothing_to_load(place: Place) -> None:
+    place.publish({"one": V2})
+    third = model({"config.pbtxt": LATEST}, v3={"model.py": "a", "weights": "b"})
+    place.publish({"one": third}, keep_versions=2)
+    assert place.written[:2] == ["delete one/1/model.py", "delete one/1/weights"]
+    assert not [line for line in place.written[2:] if line.startswith("delete")]
+    assert place.clock.naps == [SETTLE_SECONDS]
+
+
+@pytest.mark.parametrize(("delay", "naps"), [(None, [LOAD_SECONDS]), (0, []), (7, [7])])
+def test_a_version_that_is_served_goes_when_the_new_one_had_time_to_load(place: Place, delay: float | None, naps: list[float]) -> None:
+    place.publish({"one": V1})
+    second = model({"config.pbtxt": LATEST}, v2={"model.py": "a", "weights": "content"})
+    place.publish({"one": second}, delay=delay, keep_versions=1)
+    assert place.written[-2:] == ["delete one/1/model.py", "delete one/1/weights"]
+    assert [nap for nap in place.clock.naps if nap != SETTLE_SECONDS] == naps
+
+
+def test_what_nobody_loads_goes_at_once(place: Place) -> None:
+    place.publish({"one": V2, "other": V1})
+    place.publish({"one": V2}, prune=True, keep_versions=1)
+    assert "delete other/config.pbtxt" in place.written
+    assert "delete one/1/model.py" in place.written
+    assert LOAD_SECONDS not in place.clock.naps
 
 
 # --- what prune spares
