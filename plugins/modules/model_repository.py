@@ -114,8 +114,11 @@ options:
       - Seconds to wait, after everything new is in place, before old versions and models are taken away.
       - A server that is loading a version at the moment of its removal fails to load it, and Triton's python backend then hangs for good.
         Where O(keep_versions=1) or O(prune) meets servers that poll or start at any time, give longer than a load takes.
+      - A load from an object store downloads every version of a model, and fails when one of them goes meanwhile. There, versions that no
+        server takes go before anything new comes; where a version is served until the new one is, 30 seconds are waited by default. Servers
+        that load when they are told to (explicit mode) need no such pause, V(0).
+      - In a folder nothing is waited for by default.
     type: float
-    default: 0.0
   owner:
     description: User that owns what is published, by name or number. The publishing user when left out.
     type: str
@@ -322,32 +325,15 @@ notes:
   sample: []
 """
 
-import getpass
-import os
-import socket
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Progress
-from ansible_collections.serving.triton.plugins.module_utils.module import run_plan
+from ansible_collections.serving.triton.plugins.module_utils.module import PlannedService, run_plan
 from ansible_collections.serving.triton.plugins.module_utils.repository.config import MissingLibraryError
-from ansible_collections.serving.triton.plugins.module_utils.repository.digest import DigestCache
-from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish_policy import holds_no_model, named_in_source
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import check_apart, check_names, read_source
-from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
-from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_settings, store_spec
+from ansible_collections.serving.triton.plugins.module_utils.stores.options import store_spec
 from ansible_collections.serving.triton.plugins.module_utils.stores.progress_file import progress_in
-from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
-from ansible_collections.serving.triton.plugins.module_utils.stores.registry import open_store, scheme_of
-
-# Source files that are read at once, where the user does not say. Hashing keeps as many processors busy.
-READERS = 4
 
 
 def argument_spec() -> dict[str, Any]:
@@ -364,7 +350,7 @@ def argument_spec() -> dict[str, Any]:
         "verify": {"type": "str", "choices": ["manifest", "list", "digest"], "default": "list"},
         "lint": {"type": "bool", "default": True},
         "ignore_rules": {"type": "list", "elements": "str", "default": []},
-        "removal_delay": {"type": "float", "default": 0.0},
+        "removal_delay": {"type": "float"},
         "owner": {"type": "str"},
         "group": {"type": "str"},
         "mode": {"type": "raw"},
@@ -377,72 +363,11 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-def octal(params: dict[str, Any], option: str) -> int | None:
-    """The permission bits that an option names."""
-    value = params[option]
-    if value is None or isinstance(value, int):
-        return value
-    try:
-        bits = int(str(value), 8)
-    except ValueError:
-        bits = -1
-    if not 0 <= bits <= 0o7777:
-        raise InputError(f"{value!r} is not an octal mode", where=option, remedy='Give it quoted, such as "0644".')
-    return bits
+def build(params: dict[str, Any], progress: Progress = lambda _state: None) -> PlannedService[Any]:
+    # Not at the top: wrong options are told without it.
+    from ansible_collections.serving.triton.plugins.module_utils.stores.build import build_publisher
 
-
-def check_numbers(params: dict[str, Any]) -> None:
-    for option, least in (("version", 0), ("keep_versions", 0), ("removal_delay", 0), ("concurrency", 0)):
-        if params[option] is not None and params[option] < least:
-            raise InputError(f"{params[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
-
-
-def read(params: dict[str, Any]) -> dict[str, ModelTree[SourceFile]]:
-    if params["prune"] and not params["models"] and holds_no_model(params["src"]):
-        return {}
-    place = params["digest_cache"]
-    if place is None:
-        home = os.environ.get("XDG_CACHE_HOME")
-        place = str((Path(home) if home else Path.home() / ".cache") / "serving.triton" / "digests.json")
-    cache = DigestCache(place or None)
-    desired = read_source(params["src"], params["models"], cache, params["concurrency"] or READERS)
-    cache.save()
-    if params["version"] is not None:
-        lacking = [name for name in params["models"] if params["version"] not in desired[name].versions]
-        if lacking:
-            what = f"the source has no version {params['version']} of {', '.join(lacking)}"
-            raise InputError(what, where=params["src"], remedy="Correct the version or the models.")
-    return desired
-
-
-def lint(params: dict[str, Any], models: Sequence[str]) -> None:
-    if params["lint"]:
-        # Not at the top: most runs change nothing, and then it is not needed.
-        from ansible_collections.serving.triton.plugins.module_utils.repository.publish_lint import refuse_errors
-
-        refuse_errors(params["src"], models, params["ignore_rules"])
-
-
-def build(params: dict[str, Any], progress: Progress = lambda _state: None) -> Publisher:
-    check_numbers(params)
-    models = tuple(dict.fromkeys(params["models"]))
-    check_names(models)
-    in_folder = scheme_of(params["repository"]) == "file"
-    modes = octal(params, "mode"), octal(params, "directory_mode")
-    concurrency = params["concurrency"] or (READERS if in_folder else 0)
-    settings = {**store_settings(params), "list_all": params["verify"] != "manifest"}
-    store = open_store(params["repository"], StoreOptions(params["owner"], params["group"], *modes, concurrency, **settings))
-    desired = None
-    if params["state"] == "present":
-        if in_folder:
-            check_apart(params["src"], store.url)
-        desired = read(params)
-    named = named_in_source(desired or {}) if params["keep_versions"] else {}
-    chosen = ("version", "keep_versions", "prune", "force", "adopt", "verify", "allow_empty")
-    options = Options(models, **{name: params[name] for name in chosen}, served=named)
-    publisher = f"{getpass.getuser()}@{socket.gethostname()}"
-    manners = Manners(publisher, params["removal_delay"], lambda models: lint(params, models), progress)
-    return Publisher(store, desired, options, manners)
+    return build_publisher(params, progress)
 
 
 def main() -> None:

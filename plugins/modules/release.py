@@ -142,9 +142,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.module import run_plan
+from ..module_utils.module import PlannedService, run_plan
 from ..module_utils.stores.options import store_settings, store_spec
-from ..module_utils.stores.releases import Releases
 
 
 def argument_spec() -> dict[str, Any]:
@@ -172,13 +171,13 @@ def ready(models: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def build(params: dict[str, Any]) -> Releases:
+def build(params: dict[str, Any]) -> PlannedService[Any]:
     # Imported here: options that are wrong are told without loading any of it.
     from ..module_utils.core.errors import InputError
     from ..module_utils.repository.publish_source import check_names
     from ..module_utils.stores.base import StoreOptions
     from ..module_utils.stores.registry import open_store
-    from ..module_utils.stores.releases import Wish
+    from ..module_utils.stores.releases import Releases, Wish
 
     check_names((*params["models"], *params["to"]))
     for name, version in params["to"].items():
