@@ -192,17 +192,12 @@ requirements:
   - numpy
   - Pillow, for images
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.endpoint
   - serving.triton.endpoint.attributes
 attributes:
   check_mode:
     description: Inference changes nothing, so check mode runs it too.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
     support: full
 seealso:
   - module: serving.triton.server_info

@@ -76,6 +76,7 @@ requirements:
   - google-cloud-storage, for C(gs://)
   - azure-storage-blob, for C(as://)
 extends_documentation_fragment:
+  - serving.triton.promises.plans
   - serving.triton.stores
   - serving.triton.stores.oss
   - serving.triton.stores.calls
@@ -86,9 +87,6 @@ attributes:
   diff_mode:
     support: full
     description: Shows the files that are replaced, with their digests, and where the new ones come from.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
 seealso:
   - module: serving.triton.model_repository
 """

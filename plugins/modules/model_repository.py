@@ -159,19 +159,14 @@ requirements:
   - google-cloud-storage, for C(gs://)
   - azure-storage-blob, for C(as://)
 extends_documentation_fragment:
+  - serving.triton.promises.plans
   - serving.triton.stores
   - serving.triton.stores.oss
   - serving.triton.stores.calls
 attributes:
-  check_mode:
-    support: full
-    description: Predicts what would change without changing it.
   diff_mode:
     support: full
     description: Shows the files of the models that change with their digests, before and after.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
 seealso:
   - module: serving.triton.model_repository_info
   - module: serving.triton.model

@@ -75,19 +75,10 @@ requirements:
   - google-cloud-storage, for C(gs://)
   - azure-storage-blob, for C(as://)
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.stores
   - serving.triton.stores.oss
   - serving.triton.stores.calls
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 seealso:
   - module: serving.triton.model_repository
 """

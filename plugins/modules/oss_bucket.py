@@ -74,17 +74,12 @@ options:
     type: int
     default: 10000
 extends_documentation_fragment:
+  - serving.triton.promises.plans
   - serving.triton.stores.oss
   - serving.triton.stores.calls
 attributes:
-  check_mode:
-    description: Predicts what would change without changing it.
-    support: full
   diff_mode:
     description: Shows the settings of the bucket.
-    support: full
-  idempotent:
-    description: A second run changes nothing.
     support: full
 notes:
   - The bucket's region comes from O(oss.region) or O(oss.endpoint), as for C(oss://) repositories.

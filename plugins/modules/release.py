@@ -64,19 +64,14 @@ options:
     type: str
     default: ""
 extends_documentation_fragment:
+  - serving.triton.promises.plans
   - serving.triton.stores
   - serving.triton.stores.oss
   - serving.triton.stores.calls
 attributes:
-  check_mode:
-    support: full
-    description: Predicts what would change without changing it.
   diff_mode:
     support: full
     description: Shows the releases, and the versions that are published and withdrawn.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
 seealso:
   - module: serving.triton.model_repository
   - module: serving.triton.model

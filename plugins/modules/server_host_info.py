@@ -77,16 +77,8 @@ options:
     description: The room that an installation needs. Looked at while there is none.
     type: int
     default: 0
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment:
+  - serving.triton.promises.reads
 """
 
 EXAMPLES = r"""

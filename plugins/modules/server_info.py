@@ -69,18 +69,9 @@ options:
         type: float
         default: 1
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.endpoint
   - serving.triton.endpoint.attributes
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 seealso:
   - module: serving.triton.model
   - module: serving.triton.infer
