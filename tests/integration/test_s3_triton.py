@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support import s3_server as s3
-from support.publish_kill import LOCK, MANIFEST, KilledPublisher, Phases, Watch, check, kill_under_a_polling_server, wait_for
+from support.publish_kill import LOCK, MANIFEST, KilledPublisher, Phases, Watch, check, complaints, kill_under_a_polling_server, wait_for
 from support.tritonserver import TritonServer
 
 SEEDS = (21, 22, 23)
@@ -118,3 +118,27 @@ def test_a_server_that_polls_s3_never_meets_half_a_version(tmp_path: Path) -> No
         with TritonServer([each.place.url for each in publishers], mode="poll", env=keys) as triton:
             outcome = kill_under_a_polling_server(publishers, triton, work)
     check(outcome, publishers, kills, harmless=HARMLESS)
+
+
+@pytest.mark.skipif(bool(s3.ENDPOINT), reason="the contract suite uses the real server; this one has a polling server read its own")
+def test_old_versions_go_while_there_is_nothing_to_load(tmp_path: Path) -> None:
+    """A load downloads every version: one that goes meanwhile would make it fail, and the server not ready."""
+    with s3.s3_server() as server:
+        store = s3.S3UnderTest(s3.observer(server.endpoint), server.endpoint, "models", server)
+        publisher = BucketPublisher(tmp_path / "31", 31, keep=2, store=store)
+        publisher.finish()
+        keys = {"AWS_ACCESS_KEY_ID": s3.OBSERVER[0], "AWS_SECRET_ACCESS_KEY": s3.OBSERVER[1], "AWS_DEFAULT_REGION": s3.REGION}
+        with TritonServer([store.url], mode="poll", env=keys) as triton:
+            watch = Watch(triton, [publisher.name])
+            watch.start()
+            for _unused in range(3):
+                assert wait_for(watch, publisher), triton.log[-3000:]
+                publisher.next_source()
+                publisher.finish()
+            served = wait_for(watch, publisher)
+            watch.stopping.set()
+            watch.join()
+        assert served, triton.log[-3000:]
+        assert {path.split("/")[1] for path in publisher.published() if path.startswith(f"{publisher.name}/")} == {"3", "4", "config.pbtxt"}
+    assert not watch.failures, watch.failures[:5]
+    assert not complaints(triton.log)
