@@ -110,8 +110,12 @@ class EasServer:
 
     @property
     def endpoint(self) -> str:
-        """host:port, as the SDK's and eascmd's option endpoint have it; spoken to by http."""
+        """host:port, as the SDK and eascmd take it; spoken to by http."""
         return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.endpoint}"
 
     @property
     def environment(self) -> dict[str, str]:
