@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,7 +100,7 @@ class EasGateway:
 
     # --- one request
 
-    def answer(self, method: str, target: str, headers: http.client.HTTPMessage, body: bytes) -> _Answer:
+    def answer(self, method: str, target: str, headers: Message, body: bytes) -> _Answer:
         name, slash, rest = target.removeprefix(BASE).partition("/")
         path = f"/{rest}" if slash else "/"
         with self.mutex:
@@ -113,7 +114,7 @@ class EasGateway:
             self.log.append(Passed(name, method, path, found.status))
         return found
 
-    def _refusal(self, name: str, target: str, path: str, headers: http.client.HTTPMessage) -> _Answer | None:
+    def _refusal(self, name: str, target: str, path: str, headers: Message) -> _Answer | None:
         with self.eas.mutex:
             service = self.eas.services.all.get(name)
             serves = service is not None and service.status == RUNNING and service.running > 0
@@ -138,7 +139,7 @@ class EasGateway:
         self._warmed[key] = self._warmed.get(key, 0) + 1
         return _refused(self.warm_up_status, "no healthy upstream") if self._warmed[key] <= self.warm_up else None
 
-    def _pass_on(self, method: str, path: str, headers: http.client.HTTPMessage, body: bytes) -> _Answer:
+    def _pass_on(self, method: str, path: str, headers: Message, body: bytes) -> _Answer:
         measured = bool(self.metrics) and path == "/metrics"
         url = urlsplit(self.metrics if measured else self.upstream)
         connection = http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_SECONDS)
