@@ -11,7 +11,9 @@ import http.client
 import json
 import socket
 import struct
+import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -177,7 +179,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Clients that go away are part of the tests, all else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.owner.eas.crashes.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):
