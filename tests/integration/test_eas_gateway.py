@@ -16,8 +16,9 @@ import numpy
 import pytest
 import tritonclient.http
 from support.certificates import make_certificates, tls_front
+from support.eas_api import Call
 from support.eas_gateway import EasGateway, GatewayFault
-from support.eas_server import EasServer
+from support.eas_server import ACCESS_KEY, EasServer
 from support.eas_state import Service
 from support.eas_under_test import triton_config
 from tritonclient.utils import InferenceServerException
@@ -160,6 +161,16 @@ def test_one_connection_serves_refusals_chunks_and_answers(eas_gateway: EasGatew
     with pytest.raises(ConnectionError):
         ask("POST", path, body, token)
     connection.close()
+
+
+def test_eas_tells_its_addresses(eas_gateway: EasGateway, eas_server: EasServer, service: Service) -> None:
+    port = urlsplit(eas_gateway.url).port
+    answer = eas_server.api.handle(Call("DescribeServiceEndpoints", eas_server.accounts[ACCESS_KEY], "llm"))["Endpoints"][0]
+    assert answer["InternetEndpoints"] == [f"http://127.0.0.1:{port}/api/predict/llm"]
+    assert answer["IntranetEndpoints"] == [f"http://localhost:{port}/api/predict/llm"]
+    inner = f"localhost:{port}/api/predict/llm"
+    with tritonclient.http.InferenceServerClient(inner) as client:
+        assert infer(client, service.token) == 2
 
 
 def test_it_stands_behind_tls(eas_gateway: EasGateway, service: Service, tmp_path: Path) -> None:

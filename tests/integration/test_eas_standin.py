@@ -175,6 +175,8 @@ def test_a_service_lives_and_dies(eas_server: EasServer, sdk: Any) -> None:
     assert walk(sdk, 5) == [("Updating", 1, 1), ("Waiting", 1, 2), ("Running", 1, 2), ("Running", 2, 2), ("Running", 2, 2)]
     update(sdk, "llm", {"metadata": {"instance": 3}})
     assert walk(sdk, 2) == [("Scaling", 2, 2), ("Running", 3, 2)]
+    update(sdk, "llm", {"metadata": {"instance": 1}})
+    assert walk(sdk, 2) == [("Scaling", 1, 2), ("Running", 1, 2)]
     sdk.update_service_version(REGION, "llm", models.UpdateServiceVersionRequest(version=1))
     eas_server.services.settle("llm")
     found = describe(sdk)
@@ -193,7 +195,7 @@ def test_a_service_lives_and_dies(eas_server: EasServer, sdk: Any) -> None:
     assert [row[0] for row in walk(sdk, 3)] == ["Deleting"] * 3
     assert code_of(lambda: describe(sdk)) == (404, "InvalidService.NotFound")
     assert code_of(lambda: sdk.delete_service(REGION, "llm")) == (404, "InvalidService.NotFound")
-    wanted = ["Create", "Update", "Update", "UpdateVersion", "Stop", "Start", "Restart", "Delete"]
+    wanted = ["Create", "Update", "Update", "Update", "UpdateVersion", "Stop", "Start", "Restart", "Delete"]
     assert [each.replace("Service", "") for each in eas_server.changes] == [f"{each} llm" for each in wanted]
     assert eas_server.mutations[2].body == {"metadata": {"instance": 3}}
 

@@ -231,3 +231,10 @@ def test_failures_end_create_and_a_stuck_service_is_waited_for(run: Command, ser
     process.stdout.close()
     assert eascmd.runs[1] == Run(("-c", config, "modify", "llm", "-Dmetadata.cpu=2"))
     assert eas_server.services.all["llm"].status == "Waiting"
+    eascmd.set(delay=60)
+    slow, seen = subprocess.Popen([str(eascmd.path), "-c", config, "ls"]), len(eas_server.log)
+    while len(eascmd.runs) < 3:
+        time.sleep(0.01)
+    slow.kill()
+    slow.wait(30)
+    assert (eascmd.runs[2].code, len(eas_server.log)) == (None, seen)

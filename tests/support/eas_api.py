@@ -151,7 +151,7 @@ class Api:
         if sent["metadata"].setdefault("name", call.name) != call.name:
             raise RefusedError(400, "InvalidParameter", f"the name {sent['metadata']['name']!r} is not that of the service, {call.name}")
         self.services.change(service, eas_config.merged(service.config, sent) if kind == "merge" else sent)
-        return _message(f"Service [{call.name}] is updating")
+        return _message(f"Succeed to update service [{call.name}] in region [{self.services.region}]")
 
     def delete(self, call: Call) -> Json:
         self.services.remove(self._found(call))
@@ -315,8 +315,7 @@ class Api:
 
     def _urls(self, service: Service) -> dict[str, str]:
         path = f"/api/predict/{service.name}"
-        intranet = f"http://1234567890123456.vpc.{self.services.region}.pai-eas.aliyuncs.com{path}"
-        return {"InternetEndpoint": f"{self.services.gateway}{path}", "IntranetEndpoint": intranet}
+        return {"InternetEndpoint": f"{self.services.gateway}{path}", "IntranetEndpoint": f"{self.services.intranet}{path}"}
 
     def _describe(self, service: Service) -> Json:
         metadata, phase = service.config["metadata"], service.phase

@@ -65,6 +65,8 @@ class _Answer:
 class EasGateway:
     """Listens on a port of loopback from the start on, and is the gateway that the EAS stand-in tells of; `close` ends it.
 
+    Its address is 127.0.0.1 for the internet and localhost for the intranet.
+
     upstream: the URL of tritonserver's HTTP port. metrics: that of its metrics, then served at <base path>/metrics.
     warm_up: requests that get `warm_up_status` after each deployment of a service. binary: whether binary tensors pass; older gateways
     lose the header that marks them. limit: the most requests at a time; more get 450.
@@ -83,7 +85,7 @@ class EasGateway:
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
-        eas.services.gateway = self.url
+        eas.services.gateway, eas.services.intranet = self.url, self.url.replace("127.0.0.1", "localhost")
 
     @property
     def url(self) -> str:
