@@ -11,10 +11,13 @@ import http.client
 import json
 import socket
 import struct
+import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +65,8 @@ class _Answer:
 class EasGateway:
     """Listens on a port of loopback from the start on, and is the gateway that the EAS stand-in tells of; `close` ends it.
 
+    Its address is 127.0.0.1 for the internet and localhost for the intranet.
+
     upstream: the URL of tritonserver's HTTP port. metrics: that of its metrics, then served at <base path>/metrics.
     warm_up: requests that get `warm_up_status` after each deployment of a service. binary: whether binary tensors pass; older gateways
     lose the header that marks them. limit: the most requests at a time; more get 450.
@@ -80,7 +85,7 @@ class EasGateway:
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
-        eas.services.gateway = self.url
+        eas.services.gateway, eas.services.intranet = self.url, self.url.replace("127.0.0.1", "localhost")
 
     @property
     def url(self) -> str:
@@ -99,7 +104,7 @@ class EasGateway:
 
     # --- one request
 
-    def answer(self, method: str, target: str, headers: http.client.HTTPMessage, body: bytes) -> _Answer:
+    def answer(self, method: str, target: str, headers: Message, body: bytes) -> _Answer:
         name, slash, rest = target.removeprefix(BASE).partition("/")
         path = f"/{rest}" if slash else "/"
         with self.mutex:
@@ -113,7 +118,7 @@ class EasGateway:
             self.log.append(Passed(name, method, path, found.status))
         return found
 
-    def _refusal(self, name: str, target: str, path: str, headers: http.client.HTTPMessage) -> _Answer | None:
+    def _refusal(self, name: str, target: str, path: str, headers: Message) -> _Answer | None:
         with self.eas.mutex:
             service = self.eas.services.all.get(name)
             serves = service is not None and service.status == RUNNING and service.running > 0
@@ -138,7 +143,7 @@ class EasGateway:
         self._warmed[key] = self._warmed.get(key, 0) + 1
         return _refused(self.warm_up_status, "no healthy upstream") if self._warmed[key] <= self.warm_up else None
 
-    def _pass_on(self, method: str, path: str, headers: http.client.HTTPMessage, body: bytes) -> _Answer:
+    def _pass_on(self, method: str, path: str, headers: Message, body: bytes) -> _Answer:
         measured = bool(self.metrics) and path == "/metrics"
         url = urlsplit(self.metrics if measured else self.upstream)
         connection = http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_SECONDS)
@@ -176,7 +181,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Clients that go away are part of the tests, all else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.owner.eas.crashes.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):

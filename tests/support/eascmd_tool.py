@@ -17,12 +17,11 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -224,10 +223,10 @@ class Tool:
 
     def run(self) -> None:
         name, *words = self.options.words
-        handler = COMMANDS.get(name)
-        if handler is None:
+        if name not in COMMANDS:
             raise ToolError(f"the stand-in does not know the command {name}\n{_USAGE}", 2)
-        if len(words) != handler.__code__.co_argcount - 1:
+        handler, count = COMMANDS[name]
+        if len(words) != count:
             raise ToolError(f"{name} does not take {len(words)} words\n{_USAGE}", 2)
         # `config` takes them in no other way.
         if self.options.keys_on_argv and self.knobs["refuse_keys"] and name != "config":
@@ -395,22 +394,23 @@ class Tool:
         self.say(f"[OK] Instances [{instances}] of the service [{name}] are restarting")
 
 
-COMMANDS: dict[str, FunctionType] = {
-    "config": Tool.config,
-    "create": Tool.create,
-    "modify": Tool.modify,
-    "update": Tool.modify,
-    "stop": Tool.stop,
-    "start": Tool.start,
-    "delete": Tool.delete,
-    "version": Tool.version,
-    "ls": Tool.ls,
-    "list": Tool.ls,
-    "desc": Tool.desc,
-    "w": Tool.workers,
-    "showworkers": Tool.workers,
-    "dw": Tool.delete_workers,
-    "deleteworkers": Tool.delete_workers,
+# Command → what it does, and how many words follow it.
+COMMANDS: dict[str, tuple[Callable[..., None], int]] = {
+    "config": (Tool.config, 0),
+    "create": (Tool.create, 1),
+    "modify": (Tool.modify, 1),
+    "update": (Tool.modify, 1),
+    "stop": (Tool.stop, 1),
+    "start": (Tool.start, 1),
+    "delete": (Tool.delete, 1),
+    "version": (Tool.version, 2),
+    "ls": (Tool.ls, 0),
+    "list": (Tool.ls, 0),
+    "desc": (Tool.desc, 1),
+    "w": (Tool.workers, 1),
+    "showworkers": (Tool.workers, 1),
+    "dw": (Tool.delete_workers, 2),
+    "deleteworkers": (Tool.delete_workers, 2),
 }
 
 
