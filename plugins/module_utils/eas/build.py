@@ -20,7 +20,7 @@ from .wanted import read_wanted, secrets_in
 def build_service(options: Mapping[str, Any], tell: Tell, *, check_mode: bool, clock: Clock | None = None) -> EasService:
     """options: as eas_service has them. Raises a ServingError before EAS is asked anything, where it can tell."""
     clock = clock or Clock()
-    for option, least in (("wait_timeout", 0.0), ("wait_interval", 0.1)):
+    for option, least in (("wait_timeout", 0.0), ("wait_interval", 0.01)):
         if options[option] < least:
             raise InputError(f"{options[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
     wanted = read_wanted(options)
