@@ -73,16 +73,17 @@ class StandInModule:
 
 
 def run_service(options: Mapping[str, Any], *, check: bool = False, clock: Clock | None = None, stages: list[str] | None = None) -> Any:
-    """The result of eas_service, failures included. stages: gets what is told while it waits."""
+    """The result of eas_service, failures and `warnings` included. stages: gets what is told while it waits."""
+    warnings: list[str] = []
 
     def tell(stage: Stage) -> None:
         if stages is not None:
             stages.append(stage.text)
 
     try:
-        run_plan(StandInModule(check), lambda: build_service(options, tell, check_mode=check, clock=clock or FastClock()))  # type: ignore[arg-type]
+        run_plan(StandInModule(check), lambda: build_service(options, tell, warnings.append, check_mode=check, clock=clock or FastClock()))  # type: ignore[arg-type]
     except Told as told:
-        return told.result
+        return {**told.result, "warnings": warnings}
     raise AssertionError("the module did not end")
 
 

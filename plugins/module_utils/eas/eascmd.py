@@ -75,7 +75,7 @@ class EasCmd:
 
     def create(self, config: Config) -> None:
         with private_file(json.dumps(config)) as path:
-            once(lambda: self._try(config["metadata"]["name"], "create", path), ConflictError, self._policy, self._clock)
+            once(lambda: self._try(config["metadata"]["name"], "create", path), (ConflictError,), self._policy, self._clock)
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         if replace:
@@ -107,7 +107,7 @@ class EasCmd:
             self._change(name, "dw", name, found)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try(name, "delete", name), AbsentError, self._policy, self._clock)
+        once(lambda: self._try(name, "delete", name), (AbsentError, ConflictError), self._policy, self._clock)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:  # noqa: ARG002 - the protocol's
         raise InputError("eascmd cannot release", where=name, remedy="Use backend: openapi.")

@@ -82,7 +82,7 @@ def is_passing(failure: Failure) -> bool:
 
 _CODE = re.compile(r"\b([A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)*): ")
 _STATUS = re.compile(r"\bHTTP[ /]*(?:\d\.\d )?(\d{3})\b|\b(?:status|code)\D{0,3}(\d{3})\b")
-_LOST = re.compile(r"timed? ?out|connection (?:reset|refused|aborted)|broken pipe|\bEOF\b|no such host", re.IGNORECASE)
+_LOST = re.compile(r"timed? ?out|connection (?:reset|refused|aborted)|closed connection|broken pipe|\bEOF\b|no such host", re.IGNORECASE)
 
 
 def read_text(text: str) -> Failure:

@@ -103,7 +103,9 @@ class OpenApi:
     def create(self, config: Config) -> None:
         name = config["metadata"]["name"]
         body = json.dumps(config)
-        once(lambda: self._try("create_service", None, name, request="CreateService", body=body), ConflictError, self._policy, self._clock)
+        once(
+            lambda: self._try("create_service", None, name, request="CreateService", body=body), (ConflictError,), self._policy, self._clock
+        )
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         kind = "replace" if replace else "merge"
@@ -114,7 +116,7 @@ class OpenApi:
 
     def autoscale(self, service: Service, rule: Config | None) -> None:
         if rule is None:
-            once(lambda: self._try("delete_service_auto_scaler", service.name, service.name), AbsentError, self._policy, self._clock)
+            once(lambda: self._try("delete_service_auto_scaler", service.name, service.name), (AbsentError,), self._policy, self._clock)
             return
         kind = "Update" if service.autoscaler else "Create"
         strategies = [{"metric_name": each["metricName"], "threshold": each["threshold"]} for each in rule["scaleStrategies"]]
@@ -141,7 +143,7 @@ class OpenApi:
         self._call("restart_service", name)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try("delete_service", name, name), AbsentError, self._policy, self._clock)
+        once(lambda: self._try("delete_service", name, name), (AbsentError, ConflictError), self._policy, self._clock)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:
         self._call("release_service", name, request="ReleaseService", weight=weight, traffic_state=traffic_state)

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import ServingError
 from ..core.plan import Action, Plan
 from ..core.redaction import MIN_SECRET_LENGTH
-from . import check, plan, shown
+from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
@@ -84,8 +84,7 @@ class EasService:
             service = self._arrive(actual)
         manners = self._manners
         facts = shown.facts(service, self._wanted.name, access=manners.access, open_token=manners.open_token, secrets=manners.secrets)
-        warnings = check.warnings(self._wanted.config or {})
-        return {"backend": self._backend.name, "backend_reason": self._reason, "warnings": warnings, **facts}
+        return {"backend": self._backend.name, "backend_reason": self._reason, **facts}
 
     # --- one action
 

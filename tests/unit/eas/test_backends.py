@@ -213,10 +213,10 @@ def test_a_call_that_works_once_may_have_worked_before() -> None:
     def call() -> None:
         raise answers.pop(0)
 
-    once(call, ConflictError, RetryPolicy(attempts=3), FastClock())
+    once(call, (ConflictError,), RetryPolicy(attempts=3), FastClock())
     answers.append(ConflictError("exists"))
     with pytest.raises(ConflictError):
-        once(call, ConflictError, RetryPolicy(attempts=3), FastClock())
+        once(call, (ConflictError,), RetryPolicy(attempts=3), FastClock())
 
 
 # --- places and credentials
