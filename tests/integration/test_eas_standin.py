@@ -321,6 +321,8 @@ WHOLE = ["--model-repository=oss://bucket/"]
         ({"containers": ["a"]}, "containers does not hold objects"),
         ({"cloud": []}, "cloud is not an object"),
         ({"metadata": {"rpc": 3000}}, "rpc is not an object"),
+        ({"metadata": {"rpc.keepalive": "3s"}}, "metadata.rpc.keepalive"),
+        ({"metadata": {"enable_grpc": "yes"}}, "enable_grpc"),
         ({"autoscaler": {"min": 2, "max": 1}}, "max must be greater"),
     ],
 )
