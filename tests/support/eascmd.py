@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .eas_server import OTHER_SECRET, SECRET, TEMPORARY_SECRET, TOKEN
+
 TESTS = Path(__file__).resolve().parents[1]
 
 _SCRIPT = """#!{python} -ISB
@@ -31,13 +33,15 @@ sys.exit(main(Path({folder!r}), sys.argv[1:]))
 class Knobs:
     """How the stand-in behaves.
 
-    refuse_keys: -i, -k and -t on the command line end it with code 9. private_config: so does a configuration that others can read.
+    refuse_keys: -i, -k and -t on the command line end it with code 9, but for `config`; any of `secrets` there does so for every command.
+    private_config: so does a configuration that others can read.
     prompts: the commands that ask before they act. noise: what stands before tables: "", "warnings", "ansi" (also colours them) or
     "progress". ragged: a row of each table goes on behind its end, as one in the reference does. codes: exit codes by command, whatever
     happens. errors_on_stdout: where errors go. delay: seconds before a command acts. poll_seconds: between its looks at a service.
     """
 
     refuse_keys: bool = True
+    secrets: tuple[str, ...] = (SECRET, TEMPORARY_SECRET, OTHER_SECRET, TOKEN)
     private_config: bool = True
     prompts: tuple[str, ...] = ("delete",)
     noise: str = ""
