@@ -8,6 +8,7 @@ What it does is in `eascmd_tool`. It speaks to the endpoint that its configurati
 from __future__ import annotations
 
 import json
+import py_compile
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,13 +17,14 @@ from typing import Any
 
 from .eas_server import OTHER_SECRET, SECRET, TEMPORARY_SECRET, TOKEN
 
-TESTS = Path(__file__).resolve().parents[1]
+# It starts once a command, so what it imports of ours is compiled once.
+_COMPILED = ("__init__", "eas_auth", "eascmd_tool")
 
 _SCRIPT = """#!{python} -ISB
 import sys
 from pathlib import Path
 
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {folder!r})
 from support.eascmd_tool import main
 
 sys.exit(main(Path({folder!r}), sys.argv[1:]))
@@ -67,7 +69,10 @@ class Eascmd:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self.path = self._folder / "eascmd"
-        self.path.write_text(_SCRIPT.format(python=sys.executable, tests=str(TESTS), folder=str(self._folder)), encoding="utf-8")
+        for name in _COMPILED:
+            target = self._folder / "support" / f"{name}.pyc"
+            py_compile.compile(str(Path(__file__).with_name(f"{name}.py")), str(target), doraise=True)
+        self.path.write_text(_SCRIPT.format(python=sys.executable, folder=str(self._folder)), encoding="utf-8")
         self.path.chmod(0o755)
         self.set()
 
