@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alibabacloud_credentials import client as credentials_client
+from alibabacloud_credentials import models as credentials_models
 from alibabacloud_eas20210701 import models
+from alibabacloud_eas20210701.client import Client
 from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
+from alibabacloud_tea_openapi.models import Config
 from alibabacloud_tea_util.models import RuntimeOptions
 from darabonba.exceptions import UnretryableException
 from support.eas_auth import Signed, authorization, stamp
@@ -148,6 +152,14 @@ def test_keys_tokens_clocks_and_rights_are_checked(eas_server: EasServer) -> Non
     server.skew = 14 * 60
     assert describe(sdk)["ServiceName"] == "llm"
     assert server.changes == ["CreateService llm"]
+
+
+def test_temporary_credentials_are_told(eas_server: EasServer) -> None:
+    chain = credentials_client.Client(credentials_models.Config(type="credentials_uri", credentials_uri=eas_server.credentials_uri))
+    sdk = Client(Config(credential=chain, endpoint=eas_server.endpoint, protocol="http", region_id=REGION))
+    create(sdk, triton_config("llm"))
+    (request,) = eas_server.requests("CreateService")
+    assert (request.headers["x-acs-security-token"], request.headers["x-acs-accesskey-id"]) == (TOKEN, TEMPORARY_KEY)
 
 
 def test_what_another_user_made_is_out_of_reach(eas_server: EasServer, sdk: Any) -> None:
@@ -321,6 +333,8 @@ WHOLE = ["--model-repository=oss://bucket/"]
         ({"containers": ["a"]}, "containers does not hold objects"),
         ({"cloud": []}, "cloud is not an object"),
         ({"metadata": {"rpc": 3000}}, "rpc is not an object"),
+        ({"metadata": {"rpc.keepalive": "3s"}}, "metadata.rpc.keepalive"),
+        ({"metadata": {"enable_grpc": "yes"}}, "enable_grpc"),
         ({"autoscaler": {"min": 2, "max": 1}}, "max must be greater"),
     ],
 )
