@@ -15,6 +15,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.wait import Cl
 from ansible_collections.serving.triton.plugins.module_utils.eas import compare
 from ansible_collections.serving.triton.plugins.module_utils.eas.base import EXPLAIN, LOCK, RELEASE, REPLACE
 from ansible_collections.serving.triton.plugins.module_utils.eas.build import build_service
+from ansible_collections.serving.triton.plugins.module_utils.eas.connect import Connected
 from ansible_collections.serving.triton.plugins.module_utils.eas.options import info_spec, service_spec
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted
 from ansible_collections.serving.triton.plugins.module_utils.eas.service import EasService, Manners
@@ -208,8 +209,6 @@ def with_added(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def memory_service(backend: MemoryEas, wanted: Wanted, clock: Clock | None = None, **manners: Any) -> EasService:
     """An EasService over services in memory."""
-    from ansible_collections.serving.triton.plugins.module_utils.eas.connect import Connected
-
     defaults = {"check_mode": False, "wait": True, "gateway": False, "access": "auto", "open_token": False, "timeout": 1.0}
     waiter = Waiter(backend, wanted.name, Patience(60, 5), clock or FastClock(), lambda _stage: None)
     return EasService(Connected(backend, "for a test"), wanted, Manners(**{**defaults, **manners}), waiter)  # type: ignore[arg-type]

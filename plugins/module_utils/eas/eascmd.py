@@ -18,8 +18,6 @@ from .errors import AbsentError, Failure, explained, read_text
 from .spec import Config, canonical
 from .state import Service
 
-_TRIES_OF_FIND = 3
-
 
 class EasCmd:
     """The backend. policy, clock: of its retries. The client's own waiting is ended as soon as EAS accepted a change."""
@@ -34,15 +32,15 @@ class EasCmd:
     # --- reading
 
     def find(self, name: str) -> Service | None:
-        # Absence is what `ls` does not list: words of errors are not documented.
-        for _unused in range(_TRIES_OF_FIND):
-            if name not in self.names():
-                return None
-            try:
-                return _service(self._pairs("desc", name))
-            except AbsentError:
-                continue
-        return None
+        try:
+            return _service(self._pairs("desc", name))
+        except TransientError:
+            raise
+        except ServingError:
+            # Absent is what `ls` does not list: the words of errors are not documented.
+            if name in self.names():
+                raise
+            return None
 
     def names(self) -> list[str]:
         return [row["SERVICENAME"] for row in self._records("ls") if row.get("SERVICENAME")]

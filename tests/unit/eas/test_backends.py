@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alibabacloud_credentials import client
+from alibabacloud_credentials.models import CredentialModel
 from support.eas_runs import FastClock, service_options
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import (
@@ -108,15 +110,16 @@ def scripted(answers: dict[str, list[Done]]) -> tuple[EasCmd, list[tuple[str, ..
 
 
 def test_absence_is_what_the_list_lacks() -> None:
-    backend, calls = scripted({"ls": [Done(LS, 0)], "desc": [Done(DESC, 0)]})
+    gone = Done("it is not there, in words of tomorrow", 1)
+    backend, calls = scripted({"ls": [Done(LS, 0)], "desc": [gone, gone, Done(DESC, 0)]})
     assert backend.find("other") is None
-    assert calls == [("ls",)]
+    assert calls == [("desc", "other"), ("ls",)]
+    with pytest.raises(UnavailableError, match="words of tomorrow"):
+        backend.find("digits")
     found = backend.find("digits")
     assert found is not None
     assert (found.token, found.total, found.config["metadata"]) == ("dG9rZW4=", 2, {"name": "digits", "rpc": {"keepalive": 3000}})
-    # It goes between the list and the description.
-    gone = Done("[ERROR] InvalidService.NotFound: no such service", 1)
-    backend, _calls = scripted({"ls": [Done(LS, 0), Done("[RequestId]: 1\n", 0)], "desc": [gone]})
+    backend, _calls = scripted({"ls": [Done("[RequestId]: 1\n", 0)], "desc": [gone]})
     assert backend.find("digits") is None
 
 
@@ -131,10 +134,10 @@ def test_absence_is_what_the_list_lacks() -> None:
     ],
 )
 def test_failures_are_no_absence_whatever_the_exit_code(done: Done, kind: type[ServingError]) -> None:
-    backend, calls = scripted({"ls": [done]})
+    backend, calls = scripted({"desc": [done], "ls": [done]})
     with pytest.raises(kind):
         backend.find("digits")
-    assert len(calls) == (3 if kind is TransientError else 1)
+    assert len(calls) == (3 if kind is TransientError else 2)
 
 
 def test_a_change_is_accepted_by_its_ok_line_alone() -> None:
@@ -276,9 +279,6 @@ def test_credentials_come_from_options_then_from_the_environment() -> None:
     ],
 )
 def test_the_chain_is_alibaba_clouds(options: dict[str, str], provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alibabacloud_credentials import client
-    from alibabacloud_credentials.models import CredentialModel
-
     asked: list[Any] = []
 
     def get(self: Any) -> Any:
