@@ -197,6 +197,10 @@ def test_what_only_the_api_can_do(keys: EasServer) -> None:
         "label digits (without cost)",
     ]
     assert (service.autoscaler, service.labels, service.config["metadata"].get("group")) == (None, {"team": "b"}, None)
+
+
+def test_a_safety_lock_is_heeded(keys: EasServer) -> None:
+    keys.make(triton_config("digits"), lock="dangerous")
     refused = run(keys, name="digits", state="absent")
     assert refused["failed"]
     assert "safety lock (dangerous)" in refused["msg"]

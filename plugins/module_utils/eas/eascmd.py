@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import ConflictError, InputError, ServingError, TransientError
+from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
 from ..core.wait import Clock, RetryPolicy, retry
 from . import tables
 from .attempts import once
 from .commands import Done
 from .eascmd_client import EasCmdClient, private_file
 from .errors import AbsentError, Failure, explained, read_text
-from .spec import Config, canonical
+from .spec import Config, observed
 from .state import Service
 
 
@@ -172,7 +172,14 @@ def _failure(done: Done, where: str, command: str) -> ServingError:
 
 
 def _service(found: Mapping[str, str]) -> Service:
-    config = canonical(tables.configuration(found.get("ServiceConfig", "")), "ServiceConfig")
+    try:
+        config = observed(found.get("ServiceConfig", ""))
+    except ValueError:
+        # Taken for empty, all that is wanted would be sent anew.
+        remedy = "Use backend: openapi."
+        raise UnavailableError(
+            "eascmd shows its configuration in a way that is not understood", where=found["ServiceName"], remedy=remedy
+        ) from None
     labels = {str(key): str(value) for key, value in (config.get("labels") or {}).items()}
     return Service(
         name=found["ServiceName"],

@@ -20,7 +20,7 @@ from .base import EXPLAIN, LOCK, RELEASE, REPLACE
 from .credentials import Keys, Source
 from .errors import AbsentError, Failure, explained
 from .place import Place
-from .spec import Config, canonical
+from .spec import Config, observed
 from .state import Service
 
 _PAGE = 100
@@ -271,7 +271,7 @@ def _service(found: Mapping[str, Any]) -> Service:
     return Service(
         name=found["ServiceName"],
         status=found.get("Status") or "",
-        config=canonical(json.loads(found.get("ServiceConfig") or "{}"), "ServiceConfig"),
+        config=observed(found.get("ServiceConfig") or ""),
         region=found.get("Region") or "",
         reason=found.get("Reason") or "",
         message=found.get("Message") or "",

@@ -16,7 +16,7 @@ from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
-from .state import DELETED, SETTLED, STOPPED, STOPPING, Service
+from .state import SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
 
 _SECRET_OPTIONS = ("access_key_secret", "security_token", "token", "registry_auth")
@@ -45,7 +45,7 @@ class EasService:
 
     def observe(self) -> Service | None:
         found = self._waiter.look()
-        if found is None or found.status == DELETED:
+        if found is None:
             return None
         config = self._wanted.config or {}
         if "autoscaler" in config or "instance" in (config.get("metadata") or {}) or self._wanted.replace:

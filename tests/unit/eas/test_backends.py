@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from ansible_collections.serving.triton.plugins.module_utils.eas.eascmd import E
 from ansible_collections.serving.triton.plugins.module_utils.eas.eascmd_client import EasCmdClient
 from ansible_collections.serving.triton.plugins.module_utils.eas.errors import AbsentError, Failure, explained, read_text
 from ansible_collections.serving.triton.plugins.module_utils.eas.place import locate
+from ansible_collections.serving.triton.plugins.module_utils.eas.spec import observed
 
 LS = """\
 \x1b[33mWARNING\x1b[0m: there is a newer client
@@ -88,12 +90,18 @@ def test_a_description_is_read_wrapped_as_it_is() -> None:
         "dG9rZW4=",
         "服务 is | running",
     )
-    assert tables.configuration(found["ServiceConfig"]) == {
-        "name": "digits",
+    assert observed(found["ServiceConfig"]) == {
         "processor_params": ["--model-repository=oss://b/a very long name/of-a-folder|with-a-bar"],
-        "metadata": {"rpc.keepalive": 3000},
+        "metadata": {"name": "digits", "rpc": {"keepalive": 3000}},
     }
-    assert tables.configuration("no json") == {}
+
+
+def test_a_configuration_that_is_not_understood_is_not_taken_for_empty() -> None:
+    backend, _calls = scripted({"desc": [Done(DESC.replace('"metadata": {', '"metadata" {'), 0)], "ls": [Done(LS, 0)]})
+    with pytest.raises(UnavailableError, match="not understood"):
+        backend.find("digits")
+    both = {"name": "old", "metadata": {"name": "new", "rpc.keepalive": 1, "rpc": {"keepalive": 2}}}
+    assert observed(json.dumps(both)) == {"metadata": {"name": "new", "rpc": {"keepalive": 2}}}
 
 
 def scripted(answers: dict[str, list[Done]]) -> tuple[EasCmd, list[tuple[str, ...]]]:

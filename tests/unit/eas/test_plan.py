@@ -133,6 +133,13 @@ def test_plans(wanted: Wanted, actual: Service | None, actions: Sequence[str]) -
         (Wanted("digits", version=4), running(), InputError, "no version 4"),
         (Wanted("digits", version=3), running(), InputError, "older versions alone"),
         (Wanted("digits", traffic_state="grouping"), running(), InputError, "no group"),
+        (Wanted("digits", config={"metadata": {}, "containers": [{"image": "x"}]}), running(), InputError, "update: replace"),
+        (
+            Wanted("digits", config=body(resource="eas-r-1")),
+            running(config={**BODY, "cloud": {"computing": {"x": 1}}}),
+            InputError,
+            "cloud.computing",
+        ),
         (Wanted("digits", "absent"), running(lock="dangerous"), ConflictError, "delete digits"),
         (Wanted("digits", "stopped"), running(lock="dangerous"), ConflictError, "lift_lock"),
         (Wanted("digits", config=body(cpu=9)), running(lock="all"), ConflictError, "safety lock (all)"),

@@ -115,3 +115,7 @@ def test_what_cannot_be_counted_is_told_in_words(tmp_path: Path) -> None:
     assert look is not None
     assert look.line("digits: waiting") == "digits: waiting, 75 s: Waiting, 0 of 1 instances running"
     assert not look.is_over
+    assert look.is_news(None)
+    assert not look.is_news(progress.Words(look.text, 74.0))
+    assert look.is_news(progress.Words(look.text, 14.0))
+    assert look.is_news(progress.Words("Creating", 74.0))
