@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from support.ansible_runs import environment, run_module
+from support.certificates import make_certificates, tls_front
 from support.eas_runs import FastClock, info_options, run_service, service_options
 from support.eas_server import OTHER_KEY, OTHER_SECRET, SECRET, TEMPORARY_KEY, TEMPORARY_SECRET, TOKEN, EasServer, Fault, throttled
 from support.eas_state import Pace
@@ -421,6 +423,17 @@ def test_no_proxy_is_heeded(keys: EasServer, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "example.com")
     assert "no proper answer" in run(keys, name="digits", state="absent", attempts=2)["msg"]
+
+
+def test_tls_is_checked_and_can_be_told_whom_to_trust(keys: EasServer, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    with tls_front(urlsplit(keys.url).port or 0, certificates.server, certificates.server_key) as url:
+        arguments = {"backend": "openapi", "endpoint": url, "region": keys.region, "name": "digits", "state": "absent"}
+        untrusted = run_module("serving.triton.eas_service", arguments)
+        assert "certificate is not trusted" in untrusted["msg"]
+        assert keys.requests() == []
+        for more in ({"ca_path": str(certificates.ca)}, {"validate_certs": False}):
+            assert run_module("serving.triton.eas_service", {**arguments, **more}).get("status") == "Absent"
 
 
 # --- the command line client's ways

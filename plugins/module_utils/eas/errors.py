@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
 
 NOT_FOUND = "InvalidService.NotFound"
+# Our own code for a certificate that is not trusted.
+TLS = "CertificateVerifyFailed"
 # Codes that pass by themselves. A nonce is used up where the network sent a request twice.
 _PASSING = re.compile(
     r"ServiceUnavailable|Throttling(\..*)?|Rejected\.Throttling|InternalError|SystemError|SignatureNonceUsed|RequestTimeout"
@@ -53,6 +55,7 @@ _KNOWN: Mapping[str, tuple[type[ServingError], str, str]] = {
     "Conflict.ServiceExists": (ConflictError, "a service of this name exists already", "Run this again, or choose another name."),
     "Conflict.ServiceDeleting": (ConflictError, "the service is being deleted", "Run this again once it is gone."),
     "InvalidServiceStatus": (ConflictError, "the service's state does not allow it now", "Run this again once it has settled."),
+    TLS: (UnavailableError, "the endpoint's certificate is not trusted", "Give ca_path with the authority that signed it."),
     "InvalidParameter": (InputError, "EAS refuses the configuration", "Correct it as the message says."),
 }
 

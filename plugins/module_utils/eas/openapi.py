@@ -18,7 +18,7 @@ from ..core.wait import Clock, RetryPolicy, retry
 from .attempts import once
 from .base import EXPLAIN, LOCK, RELEASE, REPLACE
 from .credentials import Keys, Source
-from .errors import AbsentError, Failure, explained
+from .errors import TLS, AbsentError, Failure, explained
 from .place import Place
 from .spec import Config, observed
 from .state import Service
@@ -181,6 +181,11 @@ class _Caller:
         from alibabacloud_tea_openapi import utils_models
         from alibabacloud_tea_util.models import RuntimeOptions
 
+        if not settings["validate_certs"]:
+            import urllib3
+
+            # The user asked for it; a line a request tells nothing.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         # It writes every header of a request to the standard error where DEBUG is set.
         logging.getLogger("darabonba-core").handlers.clear()
         logging.getLogger("darabonba-core").setLevel(logging.CRITICAL + 1)
@@ -191,7 +196,7 @@ class _Caller:
             read_timeout=milliseconds,
             connect_timeout=min(milliseconds, int(_CONNECT_SECONDS * 1000)),
             ignore_ssl=not settings["validate_certs"],
-            ca=settings.get("ca_path"),
+            ca=settings.get("ca_path") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"),
             autoretry=False,
         )
         # Always an endpoint: the SDK knows some regions, and makes up a wrong host for the others.
@@ -260,7 +265,8 @@ def _failure(error: Exception, keys: Keys) -> Failure:
         after = float(getattr(error, "retry_after", None) or 0) / 1000
         return Failure(int(status or 0), str(code or ""), hide(message), after)
     cause = getattr(error, "inner_exception", None) or error
-    return Failure(503, "", hide(" ".join(f"no proper answer: {type(cause).__name__}: {cause}".split())[:400]))
+    text = hide(" ".join(str(getattr(cause, "message", "") or cause).split())[:400])
+    return Failure(0, TLS, text) if "CERTIFICATE_VERIFY_FAILED" in text else Failure(503, "", f"no proper answer: {text}")
 
 
 # --- how EAS tells things
