@@ -286,9 +286,11 @@ def test_updates_merge_or_replace(eas_server: EasServer, sdk: Any) -> None:
         (2, {"a": 1, "b": 2}),
         (1, {"a": 1}),
     ]
+    update(sdk, "llm", triton_config("llm"), "replace")
+    assert describe(sdk)["LatestVersion"] == 4
     assert code_of(lambda: update(sdk, "llm", triton_config("other"))) == (400, "InvalidParameter")
     assert code_of(lambda: update(sdk, "llm", {}, "patch")) == (400, "InvalidParameter")
-    assert len(eas_server.mutations) == 3
+    assert len(eas_server.mutations) == 4
 
 
 @pytest.fixture(scope="module")
