@@ -23,7 +23,7 @@ from alibabacloud_tea_openapi.exceptions import ClientException, ServerException
 from alibabacloud_tea_openapi.models import Config
 from alibabacloud_tea_util.models import RuntimeOptions
 from darabonba.exceptions import UnretryableException
-from support.eas_auth import Signed, authorization, stamp
+from support.eas_auth import Signed, authorization, signature, stamp
 from support.eas_server import (
     ACCESS_KEY,
     OTHER_KEY,
@@ -124,6 +124,12 @@ def test_only_what_was_signed_is_let_in(eas_server: EasServer) -> None:
     ]
     for code, changes in tampered:
         assert (code, send(eas_server, {**headers, **changes})) == (code, code), changes
+    backwards = names.split(";")[::-1]
+    request = Signed("POST", "/api/v2/services", {"Labels": '{"a":"b c"}'}, headers)
+    unsorted = (
+        f"ACS3-HMAC-SHA256 Credential={ACCESS_KEY},SignedHeaders={';'.join(backwards)},Signature={signature(request, backwards, SECRET)}"
+    )
+    assert send(eas_server, {**headers, "authorization": unsorted}) == "IncompleteSignature"
     assert send(eas_server, headers, more=b" ") == "SignatureDoesNotMatch"
     assert send(eas_server, headers, path="/api/v2/services?Labels=%7B%7D") == "SignatureDoesNotMatch"
     assert eas_server.changes == []
@@ -286,9 +292,11 @@ def test_updates_merge_or_replace(eas_server: EasServer, sdk: Any) -> None:
         (2, {"a": 1, "b": 2}),
         (1, {"a": 1}),
     ]
+    update(sdk, "llm", triton_config("llm"), "replace")
+    assert describe(sdk)["LatestVersion"] == 4
     assert code_of(lambda: update(sdk, "llm", triton_config("other"))) == (400, "InvalidParameter")
     assert code_of(lambda: update(sdk, "llm", {}, "patch")) == (400, "InvalidParameter")
-    assert len(eas_server.mutations) == 3
+    assert len(eas_server.mutations) == 4
 
 
 @pytest.fixture(scope="module")
