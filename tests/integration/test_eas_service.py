@@ -443,8 +443,7 @@ def test_tls_is_checked(more: dict[str, Any], trusted: bool, keys: EasServer, tm
     [
         {"noise": "ansi", "ragged": True},
         {"noise": "progress", "prompts": ["delete", "stop", "start"]},
-        {"noise": "warnings", "codes": {"create": 1, "ls": 2, "desc": 3, "stop": 4, "delete": 5}},
-        {"errors_on_stdout": True},
+        {"noise": "warnings", "codes": {"create": 1, "ls": 2, "desc": 3, "stop": 4, "delete": 5}, "errors_on_stdout": True},
     ],
     ids=str,
 )
