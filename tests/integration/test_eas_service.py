@@ -148,6 +148,11 @@ def test_the_module_as_ansible_runs_it(backend: str, keys: EasServer, eascmd: Ea
     assert (made["backend"], made["status"], made["token"]) == (backend, "Running", MASK)
     assert not [secret for secret in (SECRET, "service-token-1") if secret in json.dumps(made)]
     # Asked for, the token is told, also where an option gives it.
+    secret_env = {"THREADS": "1", "S3_KEY": "key-of-a-store"}
+    more = {"token": "service-token-1", "return_token": True, "secret_env": secret_env, "image": "tritonserver", "update": "merge"}
+    refused = run_module("serving.triton.eas_service", {**arguments, **more})
+    assert "processor" in refused["msg"]
+    assert "key-of-a-store" not in json.dumps(refused)
     open_ = run_module("serving.triton.eas_service", {**arguments, "token": "service-token-1", "return_token": True})
     assert open_["changed"] is False
     assert (open_["token"], open_["triton_endpoint"]["headers"]) == ("service-token-1", {"Authorization": "service-token-1"})

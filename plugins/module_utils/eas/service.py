@@ -11,15 +11,12 @@ from typing import Any
 
 from ..core.errors import ServingError
 from ..core.plan import Action, Plan
-from ..core.redaction import MIN_SECRET_LENGTH
 from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
 from .state import SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
-
-_SECRET_OPTIONS = ("access_key_secret", "security_token", "token", "registry_auth")
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,3 @@ class EasService:
             endpoint = shown.triton_endpoint(service, self._manners.access, service.token)
             wait_for_gateway(service.name, endpoint, self._waiter.patience, self._manners.timeout, self._waiter.clock)
         return service
-
-
-def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The secrets among a module's options."""
-    values = [options.get(name) for name in _SECRET_OPTIONS] + list((options.get("secret_env") or {}).values())
-    return tuple(str(value) for value in values if value and len(str(value)) >= MIN_SECRET_LENGTH)
