@@ -57,6 +57,7 @@ def eas_server() -> Iterator[EasServer]:
     """A stand-in for EAS without services."""
     with EasServer() as server:
         yield server
+        assert server.crashes == []
 
 
 @pytest.fixture

@@ -11,13 +11,19 @@ options:
   backend:
     description:
       - How to talk to EAS. V(openapi) uses Alibaba Cloud's SDK for Python, V(eascmd) the command line client of that name.
-      - V(auto) takes the SDK where it is installed, else the client where it is found. RV(ignore:backend) and
+      - V(auto) takes the client where O(eascmd_path) or O(eascmd_config) is given, else the SDK where it is installed, else the client
+        where it is found. RV(ignore:backend) and
         RV(ignore:backend_reason) tell which.
     type: str
     choices: [auto, openapi, eascmd]
     default: auto
   eascmd_path:
     description: The client's executable. C(eascmd), then C(eascmd64), on the path when left out.
+    type: path
+  eascmd_config:
+    description:
+      - Configuration that C(eascmd config) has written, with its endpoint and keys. Used instead of the options for them.
+      - C(~/.eas/config), where it is there and neither options nor environment name an endpoint, a region or keys, when left out.
     type: path
   region:
     description:

@@ -19,7 +19,7 @@ options:
   name:
     description:
       - The service. Not needed where the configuration names it.
-      - Its name has 3 to 63 lower case letters, digits and underscores, and begins with a letter.
+      - Its name has 3 to 63 lower case letters, digits and underscores.
     type: str
   state:
     description:
@@ -204,11 +204,11 @@ options:
     type: str
   version:
     description:
-      - Roll back, or forward, to this version of the service. RV(versions) tells them.
+      - Roll back to this version of the service. RV(versions) tells them. EAS takes older ones than the one in use alone.
       - Excludes every option that describes the configuration.
     type: int
   weight:
-    description: Share of its group's traffic that the service gets, in percent. Needs O(backend=openapi).
+    description: The service's weight in its group's traffic, from -1 to 1000. Needs O(backend=openapi).
     type: int
   traffic_state:
     description: Whether the service gets traffic of its group, V(grouping), or not, V(standalone). Needs O(backend=openapi).
@@ -442,18 +442,26 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.eas.options import service_spec
 from ..module_utils.module import PlannedService, run_plan
+from ..module_utils.stores.progress_file import progress_in
 
 
-def build(module: AnsibleModule) -> PlannedService[Any]:
+def build(module: AnsibleModule, tell: Any) -> PlannedService[Any]:
     # Imported here: options that are wrong are told without loading any of it.
-    from ..module_utils.eas.service import build_service
+    from ..module_utils.eas.build import build_service
+    from ..module_utils.eas.wanted import secrets_in
 
-    return build_service(module.params)
+    params = module.params
+    # What a configuration hides in it is masked in the invocation, too; a token that is asked for is told.
+    module.no_log_values.update(secrets_in(params["config"] or {}))
+    if params["return_token"]:
+        module.no_log_values.difference_update({params["token"], (params["config"] or {}).get("token")})
+    return build_service(params, tell, check_mode=module.check_mode)
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=service_spec(), supports_check_mode=True)
-    run_plan(module, lambda: build(module))
+    with progress_in(module.params["progress_file"]) as tell:
+        run_plan(module, lambda: build(module, tell))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alibabacloud_eas20210701 import models
-from alibabacloud_tea_openapi.exceptions import ClientException, ServerException
+from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
 from alibabacloud_tea_util.models import RuntimeOptions
 from darabonba.exceptions import UnretryableException
 from support.eas_auth import Signed, authorization, stamp
@@ -33,7 +34,8 @@ from support.eas_server import (
     Fault,
     throttled,
 )
-from support.eas_under_test import client, triton_config
+from support.eas_under_test import client, open_eas_under_test, triton_config
+from support.eascmd import Eascmd
 
 pytestmark = pytest.mark.integration
 
@@ -64,7 +66,7 @@ def walk(sdk: Any, polls: int, name: str = "llm") -> list[tuple[str, int, int]]:
 
 
 def code_of(call: Callable[[], Any]) -> tuple[int, str]:
-    with pytest.raises((ClientException, ServerException)) as caught:
+    with pytest.raises((ClientException, ServerException, ThrottlingException)) as caught:
         call()
     return caught.value.status_code, caught.value.code
 
@@ -173,6 +175,8 @@ def test_a_service_lives_and_dies(eas_server: EasServer, sdk: Any) -> None:
     assert walk(sdk, 5) == [("Updating", 1, 1), ("Waiting", 1, 2), ("Running", 1, 2), ("Running", 2, 2), ("Running", 2, 2)]
     update(sdk, "llm", {"metadata": {"instance": 3}})
     assert walk(sdk, 2) == [("Scaling", 2, 2), ("Running", 3, 2)]
+    update(sdk, "llm", {"metadata": {"instance": 1}})
+    assert walk(sdk, 2) == [("Scaling", 1, 2), ("Running", 1, 2)]
     sdk.update_service_version(REGION, "llm", models.UpdateServiceVersionRequest(version=1))
     eas_server.services.settle("llm")
     found = describe(sdk)
@@ -191,7 +195,7 @@ def test_a_service_lives_and_dies(eas_server: EasServer, sdk: Any) -> None:
     assert [row[0] for row in walk(sdk, 3)] == ["Deleting"] * 3
     assert code_of(lambda: describe(sdk)) == (404, "InvalidService.NotFound")
     assert code_of(lambda: sdk.delete_service(REGION, "llm")) == (404, "InvalidService.NotFound")
-    wanted = ["Create", "Update", "Update", "UpdateVersion", "Stop", "Start", "Restart", "Delete"]
+    wanted = ["Create", "Update", "Update", "Update", "UpdateVersion", "Stop", "Start", "Restart", "Delete"]
     assert [each.replace("Service", "") for each in eas_server.changes] == [f"{each} llm" for each in wanted]
     assert eas_server.mutations[2].body == {"metadata": {"instance": 3}}
 
@@ -280,6 +284,7 @@ def empty_server() -> Iterator[EasServer]:
     """One that refuses whatever the tests ask for."""
     with EasServer() as server:
         yield server
+        assert server.crashes == []
 
 
 IMAGE = {"containers": [{"image": "triton:1", "port": 8000, "script": "tritonserver"}]}
@@ -312,6 +317,11 @@ WHOLE = ["--model-repository=oss://bucket/"]
         ({"containers": [{"image": "a", "port": 8080}]}, "8080 is reserved"),
         ({"containers": [{"image": "a", "port": 9090}]}, "9090 is reserved"),
         ({"containers": [{"image": "a", "command": "b", "script": "c"}]}, "both command and script"),
+        ({"containers": {"image": "a"}}, "containers is not a list"),
+        ({"containers": ["a"]}, "containers does not hold objects"),
+        ({"cloud": []}, "cloud is not an object"),
+        ({"metadata": {"rpc": 3000}}, "rpc is not an object"),
+        ({"autoscaler": {"min": 2, "max": 1}}, "max must be greater"),
     ],
 )
 def test_bad_configurations_are_refused(empty_server: EasServer, change: dict[str, Any], complaint: str) -> None:
@@ -436,6 +446,40 @@ def test_labels_weights_endpoints_and_instances(eas_server: EasServer, sdk: Any)
     assert code_of(lambda: sdk.delete_service_instances(REGION, "llm", gone)) == (404, "InvalidInstance.NotFound")
 
 
+# --- the real one
+
+
+def test_another_eas_takes_the_stand_ins_place(
+    eas_server: EasServer, eascmd: Eascmd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "service.json").write_text(json.dumps(triton_config("ignored", cpu=2)))
+    named = {
+        "SERVING_TRITON_EAS_ENDPOINT": eas_server.url,
+        "SERVING_TRITON_EAS_REGION": REGION,
+        "SERVING_TRITON_EAS_CONFIG": str(tmp_path / "service.json"),
+        "SERVING_TRITON_EASCMD": str(eascmd.path),
+        **eas_server.environment,
+    }
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    eas_server.make(triton_config("kept"))
+    with open_eas_under_test() as eas:
+        assert (eas.real, eas.eascmd, eas.secrets) == (True, eascmd.path, [SECRET])
+        create(eas.sdk(), eas.service("a", instance=2))
+        found = eas.describe(eas.name("a"))
+        assert found is not None
+        assert (found["TotalInstance"], found["Cpu"]) == (2, 2)
+        assert eas.describe(eas.name("b")) is None
+    assert list(eas_server.services.all) == ["kept"]
+    for name in named:
+        monkeypatch.delenv(name)
+    with open_eas_under_test() as eas:
+        assert eas.server is not None
+        assert eas.options("eascmd")["eascmd_path"] != str(eascmd.path)
+        create(eas.sdk(), eas.service("llm"))
+        assert eas.server.changes == ["CreateService llm"]
+
+
 # --- faults
 
 
@@ -443,9 +487,11 @@ def test_faults_reach_the_sdk(eas_server: EasServer, sdk: Any) -> None:
     eas_server.make(triton_config("llm"))
     eas_server.faults = [
         throttled("DescribeService"),
-        throttled("DescribeService", code="Rejected.Throttling", after="2"),
+        throttled("DescribeService", code="Rejected.Throttling", after=2),
         Fault(action="DescribeService", status=503),
         Fault(action="DescribeService", status=500, code="InternalError"),
+        throttled("DescribeService", code="Throttling", after=3),
+        Fault(action="DescribeService", after=2),
     ]
     assert [code_of(lambda: describe(sdk)) for _unused in range(4)] == [
         (400, "Throttling.User"),
@@ -453,6 +499,11 @@ def test_faults_reach_the_sdk(eas_server: EasServer, sdk: Any) -> None:
         (503, "ServiceUnavailable"),
         (500, "InternalError"),
     ]
+    with pytest.raises(ThrottlingException) as caught:
+        describe(sdk)
+    assert (caught.value.code, caught.value.retry_after) == ("Throttling", 3000)
+    assert [describe(sdk)["Status"] for _unused in range(2)] == ["Running"] * 2
+    assert code_of(lambda: describe(sdk)) == (503, "ServiceUnavailable")
     for fault in (Fault("html", status=502), Fault("html", status=200), Fault("truncate"), Fault("reset")):
         eas_server.faults = [fault]
         with pytest.raises(UnretryableException):

@@ -40,6 +40,10 @@ class Call:
     def json(self) -> Json:
         return eas_config.parse(self.body or b"{}")
 
+    def mapping(self, key: str) -> Json:
+        """A parameter of the query that holds a JSON object."""
+        return eas_config.parse((self.query.get(key) or "{}").encode())
+
     def number(self, key: str, default: int) -> int:
         text = self.query.get(key, "")
         if text and not text.isdigit():
@@ -103,7 +107,7 @@ class Api:
         name = config["metadata"].get("name", "")
         if name in self.services.all:
             raise RefusedError(409, "Conflict.ServiceExists", f"The service {name} already exists.")
-        labels = {key: str(value) for key, value in json.loads(call.query.get("Labels") or "{}").items()}
+        labels = {key: str(value) for key, value in call.mapping("Labels").items()}
         service = self.services.add(config, call.caller.uid, labels, call.query.get("WorkspaceId", ""))
         keys = ("ServiceId", "ServiceName", "Region", "Status", "InternetEndpoint", "IntranetEndpoint")
         return {key: value for key, value in self._describe(service).items() if key in keys}
@@ -118,7 +122,7 @@ class Api:
             "ResourceName": lambda service: service.config["metadata"].get("resource", "") == query["ResourceName"],
             "WorkspaceId": lambda service: service.workspace == query["WorkspaceId"],
             "ServiceUid": lambda service: service.identity == query["ServiceUid"],
-            "Label": lambda service: json.loads(query["Label"]).items() <= service.labels.items(),
+            "Label": lambda service: call.mapping("Label").items() <= service.labels.items(),
         }
         unknown = set(query) - set(wanted) - {"PageNumber", "PageSize", "Order", "Sort"}
         if unknown:
@@ -147,7 +151,7 @@ class Api:
         if sent["metadata"].setdefault("name", call.name) != call.name:
             raise RefusedError(400, "InvalidParameter", f"the name {sent['metadata']['name']!r} is not that of the service, {call.name}")
         self.services.change(service, eas_config.merged(service.config, sent) if kind == "merge" else sent)
-        return _message(f"Service [{call.name}] is updating")
+        return _message(f"Succeed to update service [{call.name}] in region [{self.services.region}]")
 
     def delete(self, call: Call) -> Json:
         self.services.remove(self._found(call))
@@ -281,12 +285,14 @@ class Api:
         service = self._found(call)
         if service.autoscaler:
             raise RefusedError(409, "Conflict.AutoScalerExists", f"The service {call.name} already has an autoscaler.")
-        service.autoscaler = _scaler(call.json())
+        eas_config.check_autoscaler(call.json())
+        service.autoscaler = call.json()
         return _message("Autoscaler created")
 
     def update_scaler(self, call: Call) -> Json:
         self._scaler(call)
-        self._found(call).autoscaler = _scaler(call.json())
+        eas_config.check_autoscaler(call.json())
+        self._found(call).autoscaler = call.json()
         return _message("Autoscaler updated")
 
     def delete_scaler(self, call: Call) -> Json:
@@ -309,8 +315,7 @@ class Api:
 
     def _urls(self, service: Service) -> dict[str, str]:
         path = f"/api/predict/{service.name}"
-        intranet = f"http://1234567890123456.vpc.{self.services.region}.pai-eas.aliyuncs.com{path}"
-        return {"InternetEndpoint": f"{self.services.gateway}{path}", "IntranetEndpoint": intranet}
+        return {"InternetEndpoint": f"{self.services.gateway}{path}", "IntranetEndpoint": f"{self.services.intranet}{path}"}
 
     def _describe(self, service: Service) -> Json:
         metadata, phase = service.config["metadata"], service.phase
@@ -394,18 +399,6 @@ def _numbered(call: Call, rows: list[Any], key: str, size: int) -> Json:
     number, size = call.number("PageNum", 1), call.number("PageSize", size)
     counts = {"TotalCount": len(rows), "TotalPageNum": -(-len(rows) // size)}
     return {"PageNum": number, **counts, key: rows[(number - 1) * size : number * size]}
-
-
-def _scaler(sent: Json) -> Json:
-    least, most, strategies = sent.get("min"), sent.get("max"), sent.get("scaleStrategies")
-    if not isinstance(least, int) or not isinstance(most, int) or least < 0 or most <= least:
-        raise RefusedError(400, "InvalidParameter", f"max must be greater than min, and min at least 0: {least!r}, {most!r}")
-    if not isinstance(strategies, list) or not strategies:
-        raise RefusedError(400, "InvalidParameter", "scaleStrategies is required")
-    for each in strategies:
-        if not {"metricName", "threshold"} <= set(each):
-            raise RefusedError(400, "InvalidParameter", f"a scale strategy needs metricName and threshold: {each}")
-    return sent
 
 
 # Action → method, path, handler.

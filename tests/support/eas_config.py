@@ -16,6 +16,16 @@ Config = dict[str, Any]
 _NAME = re.compile(r"[a-z0-9_]{3,63}")
 RESERVED_PORTS = (8080, 9090)
 _STORAGE_KINDS = ("oss", "nfs", "dataset", "git", "empty_dir", "cpfs", "code_source", "volumes")
+_SHAPES: dict[str, type] = {
+    "containers": list,
+    "storage": list,
+    "processor_params": list,
+    "cloud": dict,
+    "labels": dict,
+    "autoscaler": dict,
+    "networking": dict,
+    "options": dict,
+}
 _RPC_DEFAULTS = {"io_threads": 4, "worker_threads": 5, "max_queue_size": 64, "keepalive": 5000, "batching": False}
 _METADATA_DEFAULTS = {"cpu": 1, "memory": 1000, "gpu": 0, "enable_webservice": False}
 
@@ -37,6 +47,8 @@ def canonical(config: Config) -> Config:
     metadata = config.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise _invalid("metadata is not an object")
+    if not isinstance(metadata.get("rpc", {}), dict):
+        raise _invalid("rpc is not an object")
     for key in [key for key in metadata if key.startswith("rpc.")]:
         metadata.setdefault("rpc", {})[key.removeprefix("rpc.")] = metadata.pop(key)
     names = {str(name) for name in (config.pop("name", None), metadata.get("name")) if name is not None}
@@ -72,9 +84,10 @@ def shown(config: Config, workspace: str) -> str:
 
 def check(config: Config) -> None:
     """Raises RefusedError unless a canonical configuration may be deployed."""
+    _check_shape(config)
     metadata = config["metadata"]
     name = metadata.get("name", "")
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(str(name)):
         raise _invalid(f"the service name {name!r} must be 3 to 63 characters of a-z, 0-9 and _")
     for key in ("instance", "cpu", "memory", "gpu", "gpu_memory", "shm_size"):
         _check_number(metadata, key, whole=key in ("instance", "gpu"))
@@ -90,6 +103,29 @@ def check(config: Config) -> None:
         _check_storage(number, storage, processor=bool(config.get("processor")))
     if config.get("processor") == "triton":
         _check_triton(config)
+    if config.get("autoscaler"):
+        check_autoscaler(config["autoscaler"])
+
+
+def check_autoscaler(sent: Mapping[str, Any]) -> None:
+    """Raises RefusedError unless these are an autoscaler's rules."""
+    least, most, strategies = sent.get("min"), sent.get("max"), sent.get("scaleStrategies")
+    if not isinstance(least, int) or not isinstance(most, int) or least < 0 or most <= least:
+        raise _invalid(f"max must be greater than min, and min at least 0: {least!r}, {most!r}")
+    if not isinstance(strategies, list) or not strategies:
+        raise _invalid("scaleStrategies is required")
+    for each in strategies:
+        if not isinstance(each, dict) or not {"metricName", "threshold"} <= set(each):
+            raise _invalid(f"a scale strategy needs metricName and threshold: {each!r}")
+
+
+def _check_shape(config: Config) -> None:
+    for name, kind in _SHAPES.items():
+        if not isinstance(config.get(name, kind()), kind):
+            raise _invalid(f"{name} is not {'a list' if kind is list else 'an object'}")
+    for name in ("containers", "storage"):
+        if not all(isinstance(each, dict) for each in config.get(name, [])):
+            raise _invalid(f"{name} does not hold objects")
 
 
 def _check_number(metadata: Mapping[str, Any], key: str, *, whole: bool) -> None:

@@ -11,7 +11,9 @@ import http.client
 import json
 import socket
 import struct
+import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,6 +65,8 @@ class _Answer:
 class EasGateway:
     """Listens on a port of loopback from the start on, and is the gateway that the EAS stand-in tells of; `close` ends it.
 
+    Its address is 127.0.0.1 for the internet and localhost for the intranet.
+
     upstream: the URL of tritonserver's HTTP port. metrics: that of its metrics, then served at <base path>/metrics.
     warm_up: requests that get `warm_up_status` after each deployment of a service. binary: whether binary tensors pass; older gateways
     lose the header that marks them. limit: the most requests at a time; more get 450.
@@ -81,7 +85,7 @@ class EasGateway:
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
-        eas.services.gateway = self.url
+        eas.services.gateway, eas.services.intranet = self.url, self.url.replace("127.0.0.1", "localhost")
 
     @property
     def url(self) -> str:
@@ -183,7 +187,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Clients that go away are part of the tests, all else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.owner.eas.crashes.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):

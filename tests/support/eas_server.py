@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +37,7 @@ HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 B
 
 @dataclass
 class Fault:
-    """Happens to the next `times` requests of this action ("" for any) whose path holds `part`.
+    """Happens to `times` requests of this action ("" for any) whose path holds `part`, after it let `after` of them pass.
 
     kind: "answer" refuses with status and code; "html" answers with status and a proxy's page; "reset" closes the connection before
     anything is done; "lost" does what was asked and closes it; "truncate" sends half of the body; "hang" never answers.
@@ -48,16 +50,22 @@ class Fault:
     code: str = "ServiceUnavailable"
     message: str = "By order of the test."
     times: int = 1
+    after: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def hits(self, action: str, path: str) -> bool:
-        return self.times > 0 and self.action in ("", action) and self.part in path
+        """Counts too."""
+        meant = self.times > 0 and self.action in ("", action) and self.part in path
+        waits = meant and self.after > 0
+        self.after -= waits
+        self.times -= meant and not waits
+        return meant and not waits
 
 
-def throttled(action: str = "", times: int = 1, code: str = "Throttling.User", after: str = "") -> Fault:
-    """after: seconds that the answer asks to wait, if any."""
+def throttled(action: str = "", times: int = 1, code: str = "Throttling.User", after: int = 0) -> Fault:
+    """after: seconds that the answer asks to wait, if any; the SDK reads them from the second header, in milliseconds."""
     status = 429 if code.startswith("Rejected") else 400
-    headers = {"Retry-After": after} if after else {}
+    headers = {"Retry-After": str(after), "x-acs-retry-after": str(after * 1000)} if after else {}
     return Fault(
         action=action, status=status, code=code, message="Request was denied due to user flow control.", times=times, headers=headers
     )
@@ -87,6 +95,7 @@ class EasServer:
     """Listens on a port of loopback from the start on; `close` ends it.
 
     services: what it holds, and the knobs of its pace and fates. skew: seconds that its clock is ahead. page: the most rows of a list.
+    crashes: what went wrong in the stand-in itself.
     """
 
     def __init__(self, page: int = 100) -> None:
@@ -99,6 +108,7 @@ class EasServer:
         self.skew = 0.0
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
+        self.crashes: list[str] = []
         self.services = Services(REGION, self.now, page)
         self.api = Api(self.services)
         self.gate = Gate(self.accounts)
@@ -116,6 +126,10 @@ class EasServer:
     @property
     def url(self) -> str:
         return f"http://{self.endpoint}"
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """The options of a module that is to use this server."""
+        return {"endpoint": self.url, "region": self.region, "access_key_id": ACCESS_KEY, "access_key_secret": SECRET, **more}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -148,10 +162,7 @@ class EasServer:
 
     def fault(self, action: str, path: str) -> Fault | None:
         with self.mutex:
-            found = next((each for each in self.faults if each.hits(action, path)), None)
-            if found:
-                found.times -= 1
-            return found
+            return next((each for each in self.faults if each.hits(action, path)), None)
 
     def close(self) -> None:
         self.closing.set()
@@ -175,7 +186,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Clients that go away are part of the tests, all else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.owner.crashes.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):

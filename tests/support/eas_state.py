@@ -143,7 +143,7 @@ class Service:
 class Services:
     """All services of an account in a region.
 
-    pace, fates: see there; fates are by name. held: nothing moves on but by `advance`. gateway: the URL in front of running services.
+    pace, fates: see there; fates are by name. held: nothing moves on but by `advance`. gateway, intranet: URLs in front of services.
     update_starts: whether an update of a stopped service starts it (?). page: the most rows of a list.
     """
 
@@ -155,6 +155,7 @@ class Services:
         self.held = False
         self.update_starts = False
         self.gateway = f"http://1234567890123456.{region}.pai-eas.aliyuncs.com"
+        self.intranet = f"http://1234567890123456.vpc.{region}.pai-eas.aliyuncs.com"
         self._count = itertools.count(1)
 
     # --- what tests ask for
@@ -274,7 +275,7 @@ class Services:
         """An update: a new version that is rolled out, or a scaling when nothing but instances differ."""
         eas_config.check(config)
         only_scaled = _without_instance(config) == _without_instance(service.config)
-        stopped = service.status == STOPPED
+        stopped, running = service.status == STOPPED, service.running
         service.config = config
         if "labels" in config:
             service.labels = {key: str(value) for key, value in config["labels"].items()}
@@ -285,7 +286,7 @@ class Services:
         if stopped and not self.update_starts:
             service.current, service.updated = service.latest, self.now()
         elif only_scaled:
-            self._follow(service, *self._stale(service), Phase("Scaling", self.pace.scaling, -1), self._end(service))
+            self._follow(service, *self._stale(service), Phase("Scaling", self.pace.scaling, running), self._end(service))
         else:
             self._roll_out(service, service.latest)
 

@@ -3,9 +3,9 @@
 """The EAS that tests run against: the stand-in, or the real one where the environment names it.
 
 SERVING_TRITON_EAS_ENDPOINT (pai-eas.<region>.aliyuncs.com) names it, with the SDK's own ALIBABA_CLOUD_ACCESS_KEY_ID, …_SECRET and
-…_SECURITY_TOKEN. SERVING_TRITON_EAS_CONFIG is the path of a service's JSON that the account can deploy, whose name is not used.
-SERVING_TRITON_EASCMD is the path of the real client. Services that tests make there are named st_<random>_…, cost money while they run,
-and are deleted in the end.
+ALIBABA_CLOUD_SECURITY_TOKEN. SERVING_TRITON_EAS_REGION is needed where the endpoint does not tell the region. SERVING_TRITON_EAS_CONFIG is
+the path of a service's JSON that the account can deploy; its name is not used. SERVING_TRITON_EASCMD is the path of the real client.
+Services that tests make are named st_<random>_…, cost money while they run, and are deleted in the end.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ def open_eas_under_test() -> Iterator[EasUnderTest]:
         wait = {"wait_interval": 0.02, "wait_timeout": 60.0}
         given = (server.url, server.region, server.environment, tool.path, deepcopy(TRITON), wait)
         yield EasUnderTest(*given, server=server, tool=tool, secrets=[SECRET])
+        assert server.crashes == []
 
 
 def _real(endpoint: str) -> EasUnderTest:
@@ -141,7 +142,7 @@ def _real(endpoint: str) -> EasUnderTest:
     region = os.environ.get("SERVING_TRITON_EAS_REGION") or endpoint.split(".")[1]
     config = json.loads(Path(os.environ["SERVING_TRITON_EAS_CONFIG"]).read_text(encoding="utf-8"))
     tool = os.environ.get("SERVING_TRITON_EASCMD")
-    wait = {"wait_interval": 5.0, "wait_timeout": 1800.0}
+    wait = {"wait_interval": 5.0 if "//" not in endpoint else 0.02, "wait_timeout": 1800.0}
     secrets = [value for name, value in environment.items() if name.endswith(("_SECRET", "_TOKEN"))]
     prefix = f"st_{uuid.uuid4().hex[:8]}_"
     return EasUnderTest(endpoint, region, environment, Path(tool) if tool else None, config, wait, prefix, secrets=secrets)

@@ -31,7 +31,7 @@ sys.exit(main(Path({folder!r}), sys.argv[1:]))
 class Knobs:
     """How the stand-in behaves.
 
-    refuse_keys: -i, -k and -t on the command line end it with code 9. private_config: so does a configuration that others can read.
+    refuse_keys: -i, -k and -t on the command line end it with code 9, but for `config`. private_config: so does a configuration that others can read.
     prompts: the commands that ask before they act. noise: what stands before tables: "", "warnings", "ansi" (also colours them) or
     "progress". ragged: a row of each table goes on behind its end, as one in the reference does. codes: exit codes by command, whatever
     happens. errors_on_stdout: where errors go. delay: seconds before a command acts. poll_seconds: between its looks at a service.

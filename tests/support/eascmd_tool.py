@@ -102,7 +102,8 @@ def write_config(path: Path, options: Options) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(0o600)
     path.chmod(0o600)
-    path.write_text(f"access_id={options.identity}\naccess_key={options.secret}\nendpoint={options.endpoint}\n", encoding="utf-8")
+    token = f"sts_token={options.token}\n" if options.token else ""
+    path.write_text(f"access_id={options.identity}\naccess_key={options.secret}\n{token}endpoint={options.endpoint}\n", encoding="utf-8")
 
 
 # --- the client
@@ -227,7 +228,8 @@ class Tool:
         handler, count = COMMANDS[name]
         if len(words) != count:
             raise ToolError(f"{name} does not take {len(words)} words\n{_USAGE}", 2)
-        if self.options.keys_on_argv and self.knobs["refuse_keys"]:
+        # `config` takes them in no other way.
+        if self.options.keys_on_argv and self.knobs["refuse_keys"] and name != "config":
             raise ToolError("a key is on the command line, where every user of this machine can read it", 9)
         time.sleep(self.knobs["delay"])
         handler(self, *words)

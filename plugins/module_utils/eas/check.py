@@ -104,7 +104,9 @@ def _check_container(container: Mapping[str, Any], where: str) -> None:
 
 def _check_port(port: Any, where: str) -> None:
     if str(port) in map(str, RESERVED_PORTS):
-        raise InputError(f"port {port} is EAS's own in every instance, as are 8080 and 9090", where=where, remedy="Use another, such as 8000.")
+        raise InputError(
+            f"port {port} is EAS's own in every instance, as are 8080 and 9090", where=where, remedy="Use another, such as 8000."
+        )
 
 
 def _check_storage(storage: Mapping[str, Any], where: str, *, processor: bool) -> None:
@@ -146,7 +148,7 @@ def _check_triton(config: Config) -> None:
 
 def _check_autoscaler(autoscaler: Mapping[str, Any]) -> None:
     least, most = autoscaler.get("min", 0), autoscaler.get("max", 0)
-    if not isinstance(least, int) or not isinstance(most, int) or not 0 <= least <= most or most < 1:
+    if not isinstance(least, int) or not isinstance(most, int) or not 0 <= least < most:
         raise InputError(f"from {least} to {most} instances is no range", where="autoscaler", remedy="Give min and max, min the smaller.")
     if not autoscaler.get("scaleStrategies") and not autoscaler.get("strategies"):
         raise InputError("has no strategy", where="autoscaler", remedy="Give a metric, such as qps, and its threshold.")

@@ -70,6 +70,7 @@ def connection_spec() -> dict[str, Any]:
     return {
         "backend": {"type": "str", "choices": ["auto", "openapi", "eascmd"], "default": "auto"},
         "eascmd_path": {"type": "path"},
+        "eascmd_config": {"type": "path"},
         "region": {"type": "str"},
         "endpoint": {"type": "str"},
         "access_key_id": {"type": "str", "no_log": False},

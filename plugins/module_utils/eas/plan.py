@@ -151,9 +151,10 @@ def _label(wanted: Wanted, actual: Service) -> list[Action]:
 def _switch(wanted: Wanted, actual: Service) -> list[Action]:
     if wanted.version is None or wanted.version == actual.current:
         return []
-    if not 1 <= wanted.version <= actual.latest:
-        remedy = f"Give one from 1 to {actual.latest}; serving.triton.eas_service_info tells them."
-        raise InputError(f"the service has no version {wanted.version}", where=wanted.name, remedy=remedy)
+    if not 1 <= wanted.version < actual.current:
+        has = f"has no version {wanted.version}" if not 1 <= wanted.version <= actual.latest else "goes back to older versions alone"
+        remedy = "Give an older one; serving.triton.eas_service_info tells them. To go forward, give the configuration."
+        raise InputError(f"the service {has}: it is at {actual.current} of {actual.latest}", where=wanted.name, remedy=remedy)
     text = f"{wanted.name} from version {actual.current} to {wanted.version}"
     return [_action(SWITCH, "switch", text, version=wanted.version)]
 

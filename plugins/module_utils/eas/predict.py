@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any
 
 from ..core.plan import Action
 from . import compare, plan
@@ -34,7 +34,9 @@ def _created(name: str, data: _Data) -> Service:
     instances = int(config["metadata"]["instance"])
     labels = {str(key): str(value) for key, value in config.get("labels", {}).items()}
     service = Service(name, RUNNING, config, total=instances, running=instances, current=1, latest=1, labels=labels)
-    return replace(service, autoscaler=config.get("autoscaler"), token=config.get("token", ""), resource=config["metadata"].get("resource", ""))
+    return replace(
+        service, autoscaler=config.get("autoscaler"), token=config.get("token", ""), resource=config["metadata"].get("resource", "")
+    )
 
 
 def _updated(service: Service, data: _Data) -> Service:
