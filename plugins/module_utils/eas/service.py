@@ -16,6 +16,7 @@ from . import check, plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
+from .revision import completed
 from .state import DELETED, SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
 
@@ -45,7 +46,10 @@ class EasService:
 
     def observe(self) -> Service | None:
         found = self._waiter.look()
-        if found is None or found.status == DELETED:
+        if found is not None and found.status == DELETED:
+            found = None
+        self._wanted = completed(self._wanted, found.config if found else {})
+        if found is None:
             return None
         config = self._wanted.config or {}
         if "autoscaler" in config or "instance" in (config.get("metadata") or {}) or self._wanted.replace:
