@@ -294,8 +294,9 @@ def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
     assert service.versions() == ["1", "2"]
     # One that does not load never takes over, and its log says why.
     service.write(4, initialize="raise RuntimeError('the weights are missing')")
-    failed = message(service.play("release", rc=2, server_eas_service={**service.variables["server_eas_service"], "wait_timeout": 15}))
-    assert "the weights are missing" in failed or not cloud.instances, failed
+    stuck = service.play("release", rc=2, server_eas_service={**service.variables["server_eas_service"], "wait_timeout": 15})
+    assert f"What served before serves again: {NAME} 2" in message(stuck)
+    assert "the weights are missing" in stuck.stdout or not cloud.instances, stuck.tail()
     assert service.asked() == (42, 2)
     assert service.versions() == ["1", "2"]
     assert_unchanged(service.play("site"))
