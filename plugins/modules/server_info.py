@@ -71,7 +71,7 @@ options:
       looks:
         description:
           - How many looks in a row must find it so.
-          - Where several servers share one address, each look is answered by one of them; many looks in a row are very likely to have met all.
+          - Where several servers share one address, each look is answered by one of them; many in a row have very likely met all.
         type: int
         default: 1
 extends_documentation_fragment:
