@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Triton on PAI-EAS: the role by both backends, and every playbook over inventories/pai_eas, down to real inference.
 
-Where the environment names a real EAS (`support.eas_under_test`) and a real OSS (`support.oss_server`), they take the place of the stand-ins
-and of the real tritonservers behind these.
+Where the environment names a real EAS (`support.eas_under_test`) and a real OSS (`support.oss_server`), they take the place of the
+stand-ins and of the real tritonservers behind these.
 """
 
 from __future__ import annotations
@@ -280,27 +280,34 @@ def test_what_cannot_work_is_told_before_anything_is_changed(service: Service) -
 
 
 def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
-    cloud = service.cloud
-    # Nothing is there yet.
+    check_deployment(service)
+    check_releases(service)
+    doctor = service.play("doctor").stdout
+    assert f"service {service.name}" in doctor
+    assert "1 models are ready on server" in doctor
+    check_removal(service)
+
+
+def check_deployment(service: Service) -> None:
     predicted = service.play("site", "--check", "--diff")
     assert not service.keys()
     first = service.play("site", canaries=True)
     assert set(first.changed) == set(predicted.changed)
     assert service.asked() == (42, 1)
-    told = first.stdout
     for part in ("(eas, processor triton)", "1 of 1 run", "1 models by 10 requests", f"Latencies   {NAME} over HTTP "):
-        assert part in told, told
-    assert "left out: PAI-EAS's gateway forwards the service's own port alone" in told
+        assert part in first.stdout, first.stdout
+    assert "left out: PAI-EAS's gateway forwards the service's own port alone" in first.stdout
     report = json.loads((service.home / "reports" / "triton_samples.json").read_text())
     assert len(report["models"][0]["http"]["latencies"]) == 10
-    again = service.play("site")
-    assert_unchanged(again)
+    assert_unchanged(service.play("site"))
 
-    # A good release replaces the instances.
+
+def check_releases(service: Service) -> None:
+    # A good one replaces the instances.
     service.write(2)
     assert f"{NAME} 2, before 1" in service.play("release").stdout
     assert service.asked() == (42, 2)
-    # One that answers wrongly is proved by inference, and taken back.
+    # One that answers wrongly is found by inference, and taken back.
     service.write(3, add=2)
     failed = message(service.play("release", rc=2))
     assert all(part in failed for part in ("42", "43", f"What served before serves again: {NAME} 2")), failed
@@ -308,9 +315,10 @@ def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
     assert service.versions() == ["1", "2"]
     # One that does not load never takes over, and its log says why.
     service.write(4, initialize="raise RuntimeError('the weights are missing')")
-    stuck = service.play("release", rc=2, server_eas_service={**service.variables["server_eas_service"], "wait_timeout": 15})
+    hasty = {**service.variables["server_eas_service"], "wait_timeout": 15}
+    stuck = service.play("release", rc=2, **({} if service.cloud.eas.real else {"server_eas_service": hasty}))
     assert f"What served before serves again: {NAME} 2" in message(stuck)
-    assert "the weights are missing" in stuck.stdout or not cloud.instances, stuck.tail()
+    assert "the weights are missing" in stuck.stdout or service.cloud.eas.real, stuck.tail()
     assert service.asked() == (42, 2)
     assert service.versions() == ["1", "2"]
     assert_unchanged(service.play("site"))
@@ -318,18 +326,17 @@ def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
     service.play("rollback", rollback_to={NAME: 1}, rollback_reason="drift")
     assert service.asked() == (42, 1)
 
-    doctor = service.play("doctor").stdout
-    assert "1 models are ready on server" in doctor
-    destroyed = service.play("destroy", canaries=True)
+
+def check_removal(service: Service) -> None:
+    cloud = service.cloud
+    secrets = [*cloud.secrets, *cloud.tokens()]
+    service.play("destroy", canaries=True)
     assert cloud.eas.describe(service.name) is None
     assert not service.keys()
     assert not list((service.home / "reports").glob("*"))
-    assert destroyed.changed
     assert_unchanged(service.play("destroy"))
-    # What a run wrote for its own use is private; beside it, no file holds a secret.
-    own = {service.home / "runs" / "variables.yml"}
-    texts = {path: path.read_bytes() for path in service.home.rglob("*") if path.is_file() and path not in own}
-    assert not [path for path, text in texts.items() for secret in [*cloud.secrets] if secret.encode() in text]
+    files = [path for path in service.home.rglob("*") if path.is_file()]
+    assert not [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
 
 
 def test_an_image_that_polls_is_left_alone_by_a_release(cloud: Cloud, tmp_path: Path) -> None:

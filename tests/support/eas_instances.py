@@ -49,7 +49,7 @@ class EasInstances:
         self._mutex = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self.gateway = _Gateway(self)
 
     def __enter__(self) -> EasInstances:
@@ -77,7 +77,7 @@ class EasInstances:
         try:
             while not self._stop.wait(_INTERVAL):
                 self._look()
-        except BaseException as error:
+        except (OSError, LookupError, ValueError, AssertionError) as error:
             # Told by __exit__.
             self.failure = error
 
