@@ -54,7 +54,7 @@ class OpenApi:
         try:
             found = self._call("describe_service_auto_scaler", service.name)
         except ServingError as error:
-            if error.details.get("status_code") != 404:
+            if error.details.get("status_code") != 404 and not str(error.details.get("code")).endswith("NotFound"):
                 raise
             return None
         strategies = found.get("ScaleStrategies") or []

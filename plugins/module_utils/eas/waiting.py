@@ -92,10 +92,13 @@ class Waiter:
 
     def until_up(self, wanted: plan.Wanted, *, rolled: bool, or_stopped: bool = False) -> Service | None:
         """or_stopped: whether a service that is stopped is as it should be, too."""
-        seen, failures = 0, 0
+        seen, failures, appeared = 0, 0, False
 
         def probe(service: Service | None) -> Probe[Service | None]:
-            nonlocal seen, failures
+            nonlocal seen, failures, appeared
+            if service is None and not appeared:
+                return Probe(False, None, "EAS does not tell of it yet")
+            appeared = True
             if service is None:
                 raise UnavailableError("somebody deleted the service meanwhile", where=self._name, remedy="Run this again.")
             failures = failures + 1 if service.status == FAILED else 0
