@@ -357,3 +357,8 @@ def test_an_image_that_polls_is_left_alone_by_a_release(cloud: Cloud, tmp_path: 
     assert before
     assert after
     assert before["CurrentVersion"] == after["CurrentVersion"], "no instance was replaced"
+    if cloud.eas.server:
+        with cloud.eas.server.mutex:
+            phase = cloud.eas.server.services.all[service.name].phase
+            phase.status, phase.message = "Failed", "no GPU is left"
+        assert "is Failed: no GPU is left" in service.play("doctor", rc=2).stdout
