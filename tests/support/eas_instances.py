@@ -148,7 +148,14 @@ class EasInstances:
         self._copy(repository, folder)
         mode = options.get("model-control-mode", ["none"])[0]
         own = {key: values for key, values in options.items() if key not in _OWN_OPTIONS}
-        return TritonServer(folder, mode=mode, options=own, backends=self._backends).start()
+        server = TritonServer(folder, mode=mode, options=own, backends=self._backends, wait=False).start()
+        try:
+            server.wait_live()
+        except ServerError:
+            log = server.log
+            server.__exit__()
+            raise ServerError(log) from None
+        return server
 
     def _copy(self, url: str, folder: Path) -> None:
         """The folder as the bucket has it: files that are new or changed, then those that are gone."""
