@@ -467,11 +467,13 @@ from ..module_utils.stores.progress_file import progress_in
 def build(module: AnsibleModule, tell: Any) -> PlannedService[Any]:
     # Imported here: options that are wrong are told without loading any of it.
     from ..module_utils.eas.build import build_service
-    from ..module_utils.eas.wanted import secrets_in
+    from ..module_utils.eas.wanted import secrets_in, secrets_of
 
     params = module.params
-    # What a configuration hides in it is masked in the invocation, too; a token that is asked for is told.
-    module.no_log_values.update(secrets_in(params["config"] or {}))
+    # What a configuration hides in it is masked in the invocation, too. Ansible would mask a variable's "1" in every number of the result.
+    module.no_log_values.difference_update(map(str, (params["secret_env"] or {}).values()))
+    module.no_log_values.update(secrets_of(params), secrets_in(params["config"] or {}))
+    # A token that is asked for is told.
     if params["return_token"]:
         module.no_log_values.difference_update({params["token"], (params["config"] or {}).get("token")})
     return build_service(params, tell, module.warn, check_mode=module.check_mode)

@@ -148,6 +148,11 @@ def test_the_module_as_ansible_runs_it(backend: str, keys: EasServer, eascmd: Ea
     assert (made["backend"], made["status"], made["token"]) == (backend, "Running", MASK)
     assert not [secret for secret in (SECRET, "service-token-1") if secret in json.dumps(made)]
     # Asked for, the token is told, also where an option gives it.
+    secret_env = {"THREADS": "1", "S3_KEY": "key-of-a-store"}
+    more = {"token": "service-token-1", "return_token": True, "secret_env": secret_env, "image": "tritonserver", "update": "merge"}
+    refused = run_module("serving.triton.eas_service", {**arguments, **more})
+    assert "processor" in refused["msg"]
+    assert "key-of-a-store" not in json.dumps(refused)
     open_ = run_module("serving.triton.eas_service", {**arguments, "token": "service-token-1", "return_token": True})
     assert open_["changed"] is False
     assert (open_["token"], open_["triton_endpoint"]["headers"]) == ("service-token-1", {"Authorization": "service-token-1"})
@@ -443,8 +448,7 @@ def test_tls_is_checked(more: dict[str, Any], trusted: bool, keys: EasServer, tm
     [
         {"noise": "ansi", "ragged": True},
         {"noise": "progress", "prompts": ["delete", "stop", "start"]},
-        {"noise": "warnings", "codes": {"create": 1, "ls": 2, "desc": 3, "stop": 4, "delete": 5}},
-        {"errors_on_stdout": True},
+        {"noise": "warnings", "codes": {"create": 1, "ls": 2, "desc": 3, "stop": 4, "delete": 5}, "errors_on_stdout": True},
     ],
     ids=str,
 )

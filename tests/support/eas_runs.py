@@ -82,7 +82,8 @@ def run_service(options: Mapping[str, Any], *, check: bool = False, clock: Clock
             stages.append(stage.text)
 
     try:
-        run_plan(StandInModule(check), lambda: build_service(options, tell, warnings.append, check_mode=check, clock=clock or FastClock()))  # type: ignore[arg-type]
+        module: Any = StandInModule(check)
+        run_plan(module, lambda: build_service(options, tell, warnings.append, check_mode=check, clock=clock or FastClock()))
     except Told as told:
         return {**told.result, "warnings": warnings}
     raise AssertionError("the module did not end")

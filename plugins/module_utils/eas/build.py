@@ -12,9 +12,9 @@ from ..core.wait import Clock
 from . import check, plan
 from .base import Backend
 from .connect import connect
-from .service import EasService, Manners, secrets_of
+from .service import EasService, Manners
 from .waiting import Patience, Tell, Waiter
-from .wanted import read_wanted, secrets_in
+from .wanted import read_wanted, secrets_in, secrets_of
 
 Warn = Callable[[str], None]
 

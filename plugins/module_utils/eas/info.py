@@ -14,8 +14,8 @@ from . import shown
 from .base import EXPLAIN, Backend
 from .build import check_abilities
 from .connect import connect
-from .service import secrets_of
 from .state import Service
+from .wanted import secrets_of
 
 Options = Mapping[str, Any]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..core.errors import ServingError
 from ..core.plan import Action, Plan
-from ..core.redaction import MIN_SECRET_LENGTH
 from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
@@ -19,8 +18,6 @@ from .predict import predict
 from .revision import completed
 from .state import SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
-
-_SECRET_OPTIONS = ("access_key_secret", "security_token", "token", "registry_auth")
 
 
 @dataclass(frozen=True)
@@ -165,9 +162,3 @@ class EasService:
             endpoint = shown.triton_endpoint(service, self._manners.access, service.token)
             wait_for_gateway(service.name, endpoint, self._waiter.patience, self._manners.timeout, self._waiter.clock)
         return service
-
-
-def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The secrets among a module's options."""
-    values = [options.get(name) for name in _SECRET_OPTIONS] + list((options.get("secret_env") or {}).values())
-    return tuple(str(value) for value in values if value and len(str(value)) >= MIN_SECRET_LENGTH)

@@ -15,6 +15,8 @@ from .options import COMPOSED
 from .plan import Wanted
 from .spec import Config, canonical, name_of, overlaid
 
+_SECRET = ("access_key_secret", "security_token", "token", "registry_auth")
+_PUBLIC = ("name", "region", "endpoint", "resource", "group", "triton_repository", "image")
 _WEIGHTS = range(-1, 1001)
 
 
@@ -48,6 +50,17 @@ def read_wanted(options: Mapping[str, Any]) -> Wanted:
         options["lift_lock"],
         options.get("revision"),
     )
+
+
+def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The secrets among a module's options.
+
+    What is short, or is part of a value that is shown anyway, such as the region, is none: masking it would make results unreadable.
+    """
+    public = " ".join(str(options.get(name) or "") for name in _PUBLIC)
+    values = [*(options.get(name) for name in _SECRET), *(options.get("secret_env") or {}).values()]
+    texts = [str(value) for value in values if value is not None]
+    return tuple(text for text in texts if len(text) >= MIN_SECRET_LENGTH and text not in public)
 
 
 def secrets_in(value: Any, key: str = "") -> Iterator[str]:

@@ -196,7 +196,7 @@ def test_a_command_is_ended_when_enough_is_read_or_time_is_over() -> None:
 )
 def test_every_documented_failure_is_explained(failure: Failure, kind: type[ServingError], text: str) -> None:
     error = explained(failure, "digits")
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert text in str(error)
     assert error.where == "digits"
     assert error.remedy

@@ -14,7 +14,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.eas import check, relaxed_json
 from ansible_collections.serving.triton.plugins.module_utils.eas.compare import equal, extras, patch, paths, replaced
 from ansible_collections.serving.triton.plugins.module_utils.eas.spec import canonical, parameters
-from ansible_collections.serving.triton.plugins.module_utils.eas.wanted import read_wanted, secrets_in
+from ansible_collections.serving.triton.plugins.module_utils.eas.wanted import read_wanted, secrets_in, secrets_of
 
 TRITON_CONFIG = """\
 # the service of the quick start
@@ -345,6 +345,13 @@ def test_what_eas_adds_is_nothing_to_remove() -> None:
     assert replaced({"metadata": {"gpu": 1}}, actual) == {
         "metadata": {"name": "x", "workspace_id": "1", "cpu": 1, "memory": 1000, "gpu": 1, "rpc": {"io_threads": 4, "keepalive": 5000}}
     }
+
+
+def test_what_is_shown_anyway_is_no_secret() -> None:
+    options = service_options(
+        region="cn-shanghai", secret_env={"REGION": "shanghai", "THREADS": 1, "KEY": "key-of-s3"}, token="service-token"
+    )
+    assert secrets_of(options) == ("service-token", "key-of-s3")
 
 
 def test_secrets_of_a_configuration_are_found() -> None:
