@@ -23,6 +23,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.redaction impo
 from ansible_collections.serving.triton.plugins.module_utils.eas import shown
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted, needs, plan_actions
 from ansible_collections.serving.triton.plugins.module_utils.eas.state import Service
+from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import telling
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
 
 BODY = {
@@ -237,6 +238,13 @@ def test_a_failure_ends_the_wait_and_is_explained() -> None:
     assert "a diagnosis | an event | a line of the log" in caught.value.remedy
     state = caught.value.details["last_state"]
     assert (state["status"], state["logs"]) == ("Failed", ["a line of the log"])
+
+
+def test_lines_of_the_log_that_tell_why_come_before_others() -> None:
+    why = ['E1 "failed to load m"', "| m | UNAVAILABLE: RuntimeError: no weights |", "error: creating server"]
+    assert telling(["I1 starting", *why[:2], "I1 metrics", why[2], "bye"]) == why
+    assert telling(["a", "b", "c", "d"]) == ["b", "c", "d"]
+    assert telling([]) == []
 
 
 def test_a_service_that_had_failed_may_be_told_so_once_more() -> None:
