@@ -139,7 +139,8 @@ options:
         type: bool
         default: true
   env:
-    description: Environment of the container of O(image). Values whose names tell a secret are masked in results.
+    description:
+      - Environment of the server, in the container of O(image) or of the processor. Values whose names tell a secret are masked in results.
     type: dict
   secret_env:
     description: As O(env), for values that are secret. They are masked everywhere.
@@ -201,6 +202,12 @@ options:
     type: str
   registry_auth:
     description: Base64 of C(user:password) for the registry of O(image).
+    type: str
+  revision:
+    description:
+      - Any text that changes with what the instances are to read when they start, such as a digest of what was published. EAS replaces the
+        instances one by one when it changes.
+      - Kept as the environment variable C(SERVING_TRITON_REVISION) of the server. The one that is there stays when left out.
     type: str
   version:
     description:
@@ -301,6 +308,12 @@ EXAMPLES = r"""
     endpoint: pai-eas.cn-shanghai.aliyuncs.com
     config_file: triton.config
 
+- name: Have its instances read the repository again, one after the other, when it has changed
+  serving.triton.eas_service:
+    name: digits
+    region: cn-shanghai
+    revision: "{{ published.revisions | to_json(sort_keys=true) | hash('sha256') }}"
+
 - name: Scale it
   serving.triton.eas_service:
     name: digits
@@ -392,6 +405,11 @@ config:
     metadata: {name: digits, instance: 1, cpu: 4, gpu: 1, memory: 10000, resource: eas-r-asdasdasd, rpc: {keepalive: 3000}}
     processor: triton
     processor_params: ["--model-repository=oss://acme-models/triton"]
+revision:
+  description: What O(revision) the service has; empty for none.
+  type: str
+  returned: success
+  sample: 2c26b46b68ffc68f
 versions:
   description: The service's version in use, and the newest. 0 where it is not known, as in check mode for a service that is to be updated.
   type: dict
@@ -422,6 +440,7 @@ triton_endpoint:
     grpc: ""
     metrics: ""
     headers: {Authorization: "********"}
+    binary: false
     replicas: []
 last_state:
   description: The service as it was seen last, when it failed or waiting took too long, with its C(events), C(diagnosis) and C(logs).

@@ -117,6 +117,10 @@ services:
       description: As RV(serving.triton.eas_service#module:config).
       type: dict
       sample: {metadata: {name: digits, instance: 1}, processor: triton}
+    revision:
+      description: As RV(serving.triton.eas_service#module:revision).
+      type: str
+      sample: 2c26b46b68ffc68f
     versions:
       description: As RV(serving.triton.eas_service#module:versions).
       type: dict

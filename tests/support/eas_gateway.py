@@ -102,6 +102,13 @@ class EasGateway:
     def __exit__(self, *_unused: object) -> None:
         self.close()
 
+    def serving(self, name: str) -> str:
+        """The URL of what serves a service, empty where nothing does."""
+        with self.eas.mutex:
+            service = self.eas.services.all.get(name)
+            serves = service is not None and service.status == RUNNING and service.running > 0
+        return self.upstream if serves else ""
+
     # --- one request
 
     def answer(self, method: str, target: str, headers: Message, body: bytes) -> _Answer:
@@ -110,7 +117,7 @@ class EasGateway:
         with self.mutex:
             self._active += 1
         try:
-            found = self._refusal(name, target, path, headers) or self._pass_on(method, path, headers, body)
+            found = self._refusal(name, target, path, headers) or self._pass_on(self.serving(name), method, path, headers, body)
         finally:
             with self.mutex:
                 self._active -= 1
@@ -121,12 +128,11 @@ class EasGateway:
     def _refusal(self, name: str, target: str, path: str, headers: Message) -> _Answer | None:
         with self.eas.mutex:
             service = self.eas.services.all.get(name)
-            serves = service is not None and service.status == RUNNING and service.running > 0
         if service is None or not target.startswith(BASE):
             return _refused(404, f"service {name} is not found")
         if headers.get("Authorization", "") != service.token:
             return _refused(401, "Authorization Failed")
-        if not serves:
+        if not self.serving(name):
             return _refused(503, f"service {name} has no instance that serves")
         with self.mutex:
             if self.limit and self._active > self.limit:
@@ -143,9 +149,9 @@ class EasGateway:
         self._warmed[key] = self._warmed.get(key, 0) + 1
         return _refused(self.warm_up_status, "no healthy upstream") if self._warmed[key] <= self.warm_up else None
 
-    def _pass_on(self, method: str, path: str, headers: Message, body: bytes) -> _Answer:
+    def _pass_on(self, upstream: str, method: str, path: str, headers: Message, body: bytes) -> _Answer:
         measured = bool(self.metrics) and path == "/metrics"
-        url = urlsplit(self.metrics if measured else self.upstream)
+        url = urlsplit(self.metrics if measured else upstream)
         connection = http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_SECONDS)
         try:
             connection.putrequest(method, url.path if measured else path, skip_accept_encoding=True)

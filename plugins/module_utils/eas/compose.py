@@ -28,7 +28,7 @@ _METADATA = {
     "group": "group",
     "grpc": "enable_grpc",
 }
-_OF_CONTAINERS = ("command", "port", "env", "secret_env")
+_OF_CONTAINERS = ("command", "port")
 
 Options = Mapping[str, Any]
 
@@ -85,9 +85,13 @@ def _processor(given: Options) -> Config:
         raise InputError("is for containers only", where=needless[0], remedy="Give image as well, or write it in config.")
     options, repository = given.get("triton_options"), given.get("triton_repository")
     processor = given.get("processor") or ("triton" if options is not None or repository else "")
+    variables = _variables(given)
     if not processor:
+        if variables:
+            remedy = "Give triton_repository, processor or image with it, or write it in config."
+            raise InputError("does not say what it is for", where="env", remedy=remedy)
         return {}
-    config: Config = {"processor": processor}
+    config: Config = {"processor": processor, **({"processor_envs": variables} if variables else {})}
     if options is None and not repository:
         return config
     if processor != "triton":
@@ -128,10 +132,15 @@ def _containers(given: Options) -> Config:
     if not given.get("command"):
         arguments = triton_args(_server_options(options, (MODELS if storage else repository) or None))
         container["script"] = shlex.join(["tritonserver", *arguments])
-    env = {**given.get("env", {}), **given.get("secret_env", {})}
-    if env:
-        container["env"] = [{"name": str(name), "value": _line(value)} for name, value in env.items()]
+    variables = _variables(given)
+    if variables:
+        container["env"] = variables
     return {"containers": [container], **({"storage": storage} if storage else {})}
+
+
+def _variables(given: Options) -> list[Config]:
+    env = {**given.get("env", {}), **given.get("secret_env", {})}
+    return [{"name": str(name), "value": _line(value)} for name, value in env.items()]
 
 
 def _without_options(given: Options) -> None:

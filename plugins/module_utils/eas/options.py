@@ -105,6 +105,7 @@ def service_spec() -> dict[str, Any]:
         "config_file": {"type": "path"},
         "update": {"type": "str", "choices": ["merge", "replace"], "default": "merge"},
         **COMPOSED,
+        "revision": {"type": "str"},
         "version": {"type": "int"},
         "weight": {"type": "int"},
         "traffic_state": {"type": "str", "choices": ["standalone", "grouping"]},

@@ -39,6 +39,7 @@ class Wanted:
     traffic_state: str | None = None
     lock: str | None = None
     lift_lock: bool = False
+    revision: str | None = None
 
 
 def plan_actions(wanted: Wanted, actual: Service | None) -> list[Action]:

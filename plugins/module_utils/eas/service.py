@@ -15,6 +15,7 @@ from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
+from .revision import completed
 from .state import SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
 
@@ -42,6 +43,7 @@ class EasService:
 
     def observe(self) -> Service | None:
         found = self._waiter.look()
+        self._wanted = completed(self._wanted, found.config if found else {})
         if found is None:
             return None
         config = self._wanted.config or {}

@@ -9,16 +9,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.redaction import MASK, Redactor, is_secret_key
+from .revision import revision_of
 from .state import ABSENT, Service
 
 _GRPC_PORT = 80
+# EAS passes tensors on as bytes in some regions alone.
+_SAME: Mapping[str, Any] = {"binary": False, "replicas": []}
 _SECRET_KEYS = frozenset({"dockerAuth", "token"})
 
 
 def facts(service: Service | None, name: str, *, access: str, open_token: bool, secrets: tuple[str, ...] = ()) -> dict[str, Any]:
     """The results of a service, None where there is none. access: see the option. open_token: whether the token is shown."""
     if service is None:
-        empty: dict[str, Any] = {"service": {}, "config": {}, "endpoints": {}, "token": "", "triton_endpoint": {}}
+        empty: dict[str, Any] = {"service": {}, "config": {}, "revision": "", "endpoints": {}, "token": "", "triton_endpoint": {}}
         return {"name": name, "status": ABSENT, "versions": {"current": 0, "latest": 0}, **empty}
     hide = Redactor((service.token, *secrets))
     token = service.token if open_token else MASK if service.token else ""
@@ -27,6 +30,7 @@ def facts(service: Service | None, name: str, *, access: str, open_token: bool, 
         "status": service.status,
         "service": hide.value(_service(service)),
         "config": masked(service.config, hide),
+        "revision": revision_of(service.config),
         "versions": {"current": service.current, "latest": service.latest},
         "endpoints": {"internet": service.internet, "intranet": service.intranet},
         "token": token,
@@ -87,8 +91,8 @@ def triton_endpoint(service: Service, access: str, token: str) -> dict[str, Any]
     if (service.config.get("metadata") or {}).get("enable_grpc") in (True, "true"):
         # EAS's gateway takes gRPC on this port alone, under the service's own host name, and wants another form of the token.
         grpc = f"{'grpcs' if parts.scheme == 'https' else 'grpc'}://{parts.hostname}:{parts.port or _GRPC_PORT}"
-        return {"http": "", "grpc": grpc, "metrics": "", "headers": _headers(f"Bearer {token}" if token else ""), "replicas": []}
-    return {"http": url.rstrip("/"), "grpc": "", "metrics": "", "headers": _headers(token), "replicas": []}
+        return {"http": "", "grpc": grpc, "metrics": "", "headers": _headers(f"Bearer {token}" if token else ""), **_SAME}
+    return {"http": url.rstrip("/"), "grpc": "", "metrics": "", "headers": _headers(token), **_SAME}
 
 
 def _headers(token: str) -> dict[str, str]:

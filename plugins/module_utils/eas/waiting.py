@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from .state import DELETE_FAILED, DELETED, FAILED, RUNNING, SETTLED, STOPPED, Se
 _LOOKS = 2
 _LOG_LINES = 100
 _SHOWN_LINES = 3
+_TROUBLE = re.compile(r"^E[0-9]|error|fail", re.IGNORECASE)
 
 Tell = Callable[[Stage], None]
 
@@ -150,10 +152,15 @@ class Waiter:
             "instances": {"total": service.total, "running": service.running, "pending": service.pending} if service else {},
             **reasons,
         }
-        told = [*reasons["diagnosis"], *reasons["events"][-1:], *reasons["logs"][-_SHOWN_LINES:]]
+        told = [*reasons["diagnosis"], *reasons["events"][-1:], *telling(reasons["logs"])]
         remedy = f"EAS tells: {' | '.join(told)}" if told else "Look at the service's events and logs in the console."
         hide = Redactor([service.token] if service else [])
         return kind(hide.text(what), where=name, remedy=hide.text(remedy), last_state=hide.value(state))
+
+
+def telling(logs: list[str]) -> list[str]:
+    """The last lines that tell of an error, as tritonserver and others write them; the last lines where none does."""
+    return ([line for line in logs if _TROUBLE.search(line)] or logs)[-_SHOWN_LINES:]
 
 
 def _or_none(read: Callable[[], list[str]]) -> list[str]:

@@ -23,7 +23,7 @@ _WEIGHTS = range(-1, 1001)
 def read_wanted(options: Mapping[str, Any]) -> Wanted:
     """options: as eas_service has them. Raises InputError."""
     base = _base(options)
-    composed = {name for name in COMPOSED if options.get(name) is not None}
+    composed = {name for name in (*COMPOSED, "revision") if options.get(name) is not None}
     given = base is not None or bool(composed)
     if options.get("version") is not None and given:
         source = "config_file" if options.get("config_file") else "config" if base is not None else min(composed)
@@ -48,6 +48,7 @@ def read_wanted(options: Mapping[str, Any]) -> Wanted:
         options.get("traffic_state"),
         options.get("safety_lock"),
         options["lift_lock"],
+        options.get("revision"),
     )
 
 

@@ -253,7 +253,7 @@ TRITON = {"triton_repository": "oss://b/m", "gpu": 1}
         ({"image": IMAGE, "port": 8000, "triton_options": {"http-port": 8001}}, "triton_options.http-port", "contradicts"),
         ({"image": IMAGE, "command": "x", "triton_options": {"log-verbose": 1}}, "triton_options", "command"),
         ({"image": IMAGE, "processor": "triton"}, "processor", "excludes image"),
-        ({"env": {"A": "1"}, **TRITON}, "env", "image"),
+        ({"env": {"A": "1"}, "gpu": 1}, "env", "what it is for"),
         ({"processor": "pmml", **TRITON}, "triton_options", "not Triton"),
         ({"resource": "eas-r-1", "instance_types": ["ecs.x"], **TRITON}, "metadata.resource", "cloud.computing"),
         ({"config": {"metadata": {"memory": "10GB"}}}, "metadata.memory", "no number"),

@@ -23,6 +23,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.redaction impo
 from ansible_collections.serving.triton.plugins.module_utils.eas import shown
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted, needs, plan_actions
 from ansible_collections.serving.triton.plugins.module_utils.eas.state import Service
+from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import telling
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
 
 BODY = {
@@ -239,6 +240,13 @@ def test_a_failure_ends_the_wait_and_is_explained() -> None:
     assert (state["status"], state["logs"]) == ("Failed", ["a line of the log"])
 
 
+def test_lines_of_the_log_that_tell_why_come_before_others() -> None:
+    why = ['E1 "failed to load m"', "| m | UNAVAILABLE: RuntimeError: no weights |", "error: creating server"]
+    assert telling(["I1 starting", *why[:2], "I1 metrics", why[2], "bye"]) == why
+    assert telling(["a", "b", "c", "d"]) == ["b", "c", "d"]
+    assert telling([]) == []
+
+
 def test_a_service_that_had_failed_may_be_told_so_once_more() -> None:
     failed = running(status="Failed")
     fixed = running(config=with_added(body(cpu=8)), current=3, latest=3)
@@ -315,7 +323,7 @@ def facts(service: Service | None, access: str = "auto", *, open_token: bool = T
 def test_the_endpoint_is_what_the_other_modules_take() -> None:
     service = running(internet=URL, intranet=VPC, token="the-token")
     found = facts(service)["triton_endpoint"]
-    assert found == {"http": URL, "grpc": "", "metrics": "", "headers": {"Authorization": "the-token"}, "replicas": []}
+    assert found == {"http": URL, "grpc": "", "metrics": "", "headers": {"Authorization": "the-token"}, "binary": False, "replicas": []}
     [replica] = Endpoint.from_mapping(found).replicas
     assert str(replica.http) == URL.replace(".com/", ".com:80/")
     assert facts(service, "intranet")["triton_endpoint"]["http"] == VPC
