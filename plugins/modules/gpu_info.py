@@ -183,7 +183,9 @@ fabric:
       elements: str
       sample: ["0000:07:00.0", "0000:08:00.0"]
     nvlink_managers:
-      description: Names of the InfiniBand devices that manage the NVLink switches of fifth generation (HGX B200 and later), which are no PCI devices of their own.
+      description:
+        - Names of the InfiniBand devices that manage the NVLink switches of HGX B200 and later, which are no PCI devices.
+        - The kernel shows them to root alone.
       type: list
       elements: str
       sample: []
@@ -209,7 +211,8 @@ driver:
       type: str
       sample: open
     installed:
-      description: Version of the installed user space (the package that carries C(libcuda) or C(nvidia-smi)) as NVIDIA numbers it, empty for none.
+      description:
+        - Version of the installed user space (the package that carries C(libcuda) or C(nvidia-smi)) as NVIDIA numbers it, empty for none.
       type: str
       sample: 550.90.07
     installed_kind:
@@ -293,6 +296,10 @@ kernels:
       description: V(open) or V(proprietary), empty for no module.
       type: str
       sample: open
+    module_signed:
+      description: Whether the module carries a signature, null when it has none or it cannot be told.
+      type: bool
+      sample: true
     module_path:
       description: The file of the module, without RV(root).
       type: str
@@ -308,7 +315,8 @@ dkms:
       sample: true
     modules:
       description:
-        - The state by module, version and kernel. C(state) is V(added) (nothing was built), V(built) (not installed), V(installed) or V(broken) (its source is gone).
+        - The state by module, version and kernel.
+        - C(state) is V(added) (nothing was built), V(built) (not installed), V(installed) or V(broken) (its source is gone).
         - V(added) has no kernel.
       type: list
       elements: dict
@@ -369,11 +377,11 @@ cuda:
   returned: success
   contains:
     driver:
-      description: The newest version of CUDA that the loaded driver, else the installed one, supports by itself. Empty when unknown.
+      description: The newest version of CUDA that the loaded driver supports by itself, as it says. Empty when it cannot be asked.
       type: str
       sample: "12.4"
     compat:
-      description: Installed packages of forward compatibility, each with C(name), C(cuda) and C(driver), the driver version of its libraries.
+      description: Installed packages of forward compatibility, each with C(name), C(cuda) and C(driver), the version of its libraries.
       type: list
       elements: dict
       sample:
@@ -456,7 +464,9 @@ cdi:
       elements: str
       sample: ["0", "1", all]
     driver:
-      description: Version of the driver whose libraries it mounts. Another one than RV(driver.loaded) is a specification out of date. Empty when it cannot be told.
+      description:
+        - Version of the driver whose libraries it mounts, empty when it cannot be told.
+        - Another one than RV(driver.loaded) means that the specification is out of date.
       type: str
       sample: 550.54.15
     problem:
@@ -491,6 +501,9 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.gpu.info import Request, inspect
+from ..module_utils.module import run_info
+
 OPTIONS = {
     "root": {"type": "path", "default": "/"},
     "kernel": {"type": "str"},
@@ -500,7 +513,8 @@ OPTIONS = {
 
 def main() -> None:
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
-    module.fail_json(msg="gpu_info reads nothing yet")
+    given = module.params
+    run_info(module, lambda: inspect(Request(given["root"], given["kernel"] or "", given["nvml"])))
 
 
 if __name__ == "__main__":
