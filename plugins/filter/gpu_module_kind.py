@@ -4,14 +4,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils.core.errors import InputError
+from ..module_utils.gpu.compatibility import gpus_of, module_kind
+from ..plugin_utils.compatibility import table
+
 DOCUMENTATION = r"""
 name: gpu_module_kind
 short_description: Whether GPUs need NVIDIA's open or proprietary kernel module
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
-  - V(open) where every GPU can be driven by the open module in that branch, which is what NVIDIA recommends from Turing on; else V(proprietary).
-  - It is an error when no module of the branch drives all the GPUs, such as a Volta beside a Blackwell, or any GPU that the branch does not know.
+  - V(open) where the branch's open module drives every GPU (Turing and newer) and is NVIDIA's default, which it is since branch 560, or where
+    a GPU needs it; else V(proprietary).
+  - It is an error when no module of the branch drives all the GPUs, such as a Volta beside a Blackwell, or a GPU that the branch does not know.
+  - A GPU of unknown generation asks for nothing.
 positional: _input
 options:
   _input:
@@ -19,7 +30,7 @@ options:
     type: raw
     required: true
   branch:
-    description: The driver's branch, such as V(580), or a version of it. Left out, the newest branch for production that drives all the GPUs.
+    description: The driver's branch, such as V(580), or a version of it. Left out, the newest for production that drives all the GPUs.
     type: raw
 seealso:
   - plugin: serving.triton.triton_driver_for
@@ -39,7 +50,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: V(open) or V(proprietary). V(open) where there is no GPU, or none that is known.
+  description: V(open) or V(proprietary). With no GPU, what the branch has by default.
   type: str
   sample: open
 """
+
+
+def kind(gpus: Any, branch: Any = "") -> str:
+    """The filter; errors are Ansible's."""
+    try:
+        return module_kind(table(), gpus_of(gpus), str(branch or ""))
+    except InputError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"gpu_module_kind": kind}

@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils.core.errors import InputError
+from ..module_utils.gpu.compatibility import driver_for, gpus_of
+from ..plugin_utils.compatibility import table
+
 DOCUMENTATION = r"""
 name: triton_driver_for
 short_description: The driver branches that a release of Triton needs on given GPUs
@@ -20,7 +29,7 @@ options:
     required: true
   gpus:
     description:
-      - The result of M(serving.triton.gpu_info), a list of its RV(serving.triton.gpu_info#module:gpus), or a list of generations such as V(turing).
+      - The result of M(serving.triton.gpu_info), its RV(serving.triton.gpu_info#module:gpus), or a list of generations such as V(turing).
       - Generations alone count as GPUs that are not of the data centre. Empty asks for the driver alone.
     type: raw
     default: []
@@ -45,21 +54,37 @@ RETURN = r"""
 _value:
   description:
     - C(release), C(version) and C(cuda) of the release.
-    - C(least), the oldest version of a driver that runs it on these GPUs, and C(native), the oldest that does so without compatibility libraries.
-    - C(recommended), the branch to install, the newest branch for production that drives all the GPUs and runs the release natively; else by compatibility.
+    - C(least), the oldest driver, or branch, that runs it on these GPUs, and C(native), the oldest that does so by itself.
+    - C(recommended), the branch to install. The newest for production that drives all the GPUs, one that runs the release by itself if there is any.
     - C(kind) of the kernel module for the recommended branch, V(open) or V(proprietary).
-    - C(branches), every branch that does, oldest first, each with C(branch), C(least), C(via) (V(native), V(forward) or V(minor)), C(production)
+    - C(branches), every branch that does, oldest first, each with C(branch), C(least), C(production), C(via) (V(native), V(forward) or V(minor))
       and C(kinds), the kinds of kernel module that drive all the GPUs.
   type: dict
   sample:
     release: "24.10"
     version: "2.51"
     cuda: "12.6"
-    least: "470.57"
-    native: "560"
-    recommended: 580
+    least: "470"
+    native: 560.28.03
+    recommended: 620
     kind: open
     branches:
-      - {branch: 535, least: "535.86", via: forward, production: true, kinds: [open, proprietary]}
+      - {branch: 470, least: "470", via: forward, production: true, kinds: [proprietary]}
       - {branch: 580, least: "580", via: native, production: true, kinds: [open, proprietary]}
+      - {branch: 620, least: "620", via: native, production: true, kinds: [open]}
 """
+
+
+def driver(image: str, gpus: Any = ()) -> dict[str, Any]:
+    """The filter; errors are Ansible's."""
+    try:
+        return driver_for(table(), str(image), gpus_of(gpus))
+    except InputError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"triton_driver_for": driver}

@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils.core.errors import InputError
+from ..module_utils.gpu.gate import problems
+from ..plugin_utils.compatibility import table
+
 DOCUMENTATION = r"""
 name: triton_gpu_problems
 short_description: What stands against running an image of Triton with GPUs on a machine
@@ -47,21 +56,37 @@ EXAMPLES = r"""
     that: problems | length == 0
     fail_msg: "{{ problems | map(attribute='message') | join(' ') }}"
   vars:
-    problems: "{{ 'nvcr.io/nvidia/tritonserver:24.10-py3' | serving.triton.triton_gpu_problems(info=gpu, engine='podman', devices=['all']) }}"
+    image: nvcr.io/nvidia/tritonserver:24.10-py3
+    problems: "{{ image | serving.triton.triton_gpu_problems(info=gpu, engine='podman', devices=['all']) }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - Problems, each with C(kind) (V(gpu), V(driver), V(image), V(cdi)), C(where), C(what), C(remedy) and C(message), all of that in one text.
+    - Problems, each with C(kind) (V(gpu), V(driver), V(image), V(cdi)), C(where), C(what), C(remedy) and C(message), all of them in one text.
   type: list
   elements: dict
   sample:
     - kind: driver
-      where: nvcr.io/nvidia/tritonserver:25.02-py3
-      what: it needs driver 570 or newer for NVIDIA GeForce RTX 3090, and 470.256.02 is loaded
-      remedy: Install driver branch 580 with the playbook serving.triton.gpu_hosts, or take the image 22.08-py3.
+      where: nvcr.io/nvidia/tritonserver:25.10-py3
+      what: release 25.10 with CUDA 13.0 needs driver 580 or newer, and here is 550.90.07
+      remedy: Install driver branch 620, or take the image nvcr.io/nvidia/tritonserver:25.07-py3, the newest that runs here.
       message: >-
-        nvcr.io/nvidia/tritonserver:25.02-py3: it needs driver 570 or newer for NVIDIA GeForce RTX 3090, and 470.256.02 is loaded.
-        Install driver branch 580 with the playbook serving.triton.gpu_hosts, or take the image 22.08-py3.
+        nvcr.io/nvidia/tritonserver:25.10-py3: release 25.10 with CUDA 13.0 needs driver 580 or newer, and here is 550.90.07.
+        Install driver branch 620, or take the image nvcr.io/nvidia/tritonserver:25.07-py3, the newest that runs here.
 """
+
+
+def found(image: str, info: Mapping[str, Any], engine: str = "", devices: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The filter; errors are Ansible's."""
+    try:
+        return [each.as_dict() for each in problems(table(), str(image), info, engine=engine, devices=devices)]
+    except InputError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"triton_gpu_problems": found}

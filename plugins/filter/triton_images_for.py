@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils.core.errors import InputError
+from ..module_utils.gpu.compatibility import images_for
+from ..plugin_utils.compatibility import table
+
 DOCUMENTATION = r"""
 name: triton_images_for
 short_description: The releases of NVIDIA's Triton image that run on a machine
@@ -11,14 +20,15 @@ version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
   - Answers from a table of NVIDIA's release notes, which the collection carries, without network.
-  - A release runs when it supports the compute capability of every GPU, and the driver satisfies its CUDA, natively, by forward compatibility
-    (data-centre GPUs, by the libraries in the image) or by minor-version compatibility.
+  - A release runs when it supports every GPU and the driver satisfies its CUDA. The driver does so natively, by forward compatibility (the
+    libraries in the image, for data-centre GPUs) or by minor-version compatibility.
 positional: _input
 options:
   _input:
     description:
       - The result of M(serving.triton.gpu_info).
-      - Or a mapping of C(driver) (a version or a branch) and C(gpus), each of which has C(generation) or C(compute_capability), and C(datacenter).
+      - Or a mapping of C(driver), a version or a branch, and C(gpus), generations or mappings of C(generation) or C(compute_capability) and
+        C(datacenter).
       - The loaded driver counts. Where none is loaded the installed one does.
     type: dict
     required: true
@@ -51,8 +61,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Releases, newest first. Each has C(release), C(version) (of the server), C(image), C(cuda), C(runs), C(via) (V(native), V(forward), V(minor) or
-      empty) and C(reasons), sentences that say why it does not run, or what is restricted.
+    - Releases, newest first. Each has C(release), C(version) (of the server), C(image), C(cuda), C(runs), C(via) and C(reasons).
+    - C(via) is V(native), V(forward), V(minor) or empty. C(reasons) are sentences that say why it does not run, or what is restricted.
     - Empty where there is no GPU or no driver, unless O(all) is set.
   type: list
   elements: dict
@@ -65,3 +75,18 @@ _value:
       via: forward
       reasons: []
 """
+
+
+def images(info: Mapping[str, Any], variant: str = "py3", all: bool = False) -> list[dict[str, Any]]:  # noqa: A002 - the option's name
+    """The filter; errors are Ansible's."""
+    try:
+        return images_for(table(), info, variant, everything=all)
+    except InputError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"triton_images_for": images}

@@ -6,7 +6,8 @@ Sources, each looked at in 2026:
   ids         https://pci-ids.ucw.cz (file pci.ids of 2026-08-22): which chip has which PCI device ids
   capability  https://developer.nvidia.com/cuda-gpus: compute capability by product
   matrix      https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html: last driver branch
-  modules     https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html and its edition 620: open and proprietary
+  cuda        https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html, table 3: the driver of each CUDA
+  modules     https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html, edition 620 too: both kinds
   mig         https://docs.nvidia.com/datacenter/tesla/mig-user-guide: which GPUs can be partitioned
 """
 
@@ -17,31 +18,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 OPEN, PROPRIETARY = "open", "proprietary"
-# The open module came with this branch, is what NVIDIA installs by default from the second on, and is all there is from the third on (modules).
+# The open module came with the first, is NVIDIA's default from the second on, and all there is from the third on (modules).
 FIRST_OPEN, DEFAULT_OPEN, ONLY_OPEN = 515, 560, 620
 
 
 @dataclass(frozen=True)
 class Generation:
-    """kinds: of kernel module (modules). last_branch: of the driver, None while it goes on (matrix)."""
+    """first_cuda, last_branch: the first CUDA, and the last driver branch, None while it goes on (matrix).
+
+    kinds: of kernel module (modules). first_branch: the driver of the first CUDA (cuda), 0 for what is older than any branch of today.
+    """
 
     name: str
     kinds: tuple[str, ...]
+    first_cuda: str
     last_branch: int | None = None
+    first_branch: int = 0
 
 
 # Oldest first.
 GENERATIONS = (
-    Generation("fermi", (PROPRIETARY,), 390),
-    Generation("kepler", (PROPRIETARY,), 470),
-    Generation("maxwell", (PROPRIETARY,), 580),
-    Generation("pascal", (PROPRIETARY,), 580),
-    Generation("volta", (PROPRIETARY,), 580),
-    Generation("turing", (OPEN, PROPRIETARY)),
-    Generation("ampere", (OPEN, PROPRIETARY)),
-    Generation("ada", (OPEN, PROPRIETARY)),
-    Generation("hopper", (OPEN, PROPRIETARY)),
-    Generation("blackwell", (OPEN,)),
+    Generation("fermi", (PROPRIETARY,), "3.0", 390),
+    Generation("kepler", (PROPRIETARY,), "6.0", 470),
+    Generation("maxwell", (PROPRIETARY,), "6.5", 580),
+    Generation("pascal", (PROPRIETARY,), "8.0", 580),
+    Generation("volta", (PROPRIETARY,), "9.0", 580),
+    Generation("turing", (OPEN, PROPRIETARY), "10.0"),
+    Generation("ampere", (OPEN, PROPRIETARY), "11.0", first_branch=450),
+    Generation("ada", (OPEN, PROPRIETARY), "11.8", first_branch=520),
+    Generation("hopper", (OPEN, PROPRIETARY), "11.8", first_branch=520),
+    Generation("blackwell", (OPEN,), "12.8", first_branch=570),
 )
 BY_NAME = {each.name: each for each in GENERATIONS}
 
@@ -154,7 +160,8 @@ _STARTS = [first for first, _last, _chip in RANGES]
 # Chips that are made for the data centre (ids), and the boards of them that are not: TITAN, Quadro, CMP.
 DATACENTER_CHIPS = frozenset({"GP100", "GV100", "GA100", "GH100", "GB100", "GB102", "GB110", "GB112"})
 _NOT_DATACENTER = frozenset({0x15C2, 0x15F0, 0x1D81, 0x1D83, 0x1D84, 0x1DBA, 0x1DC1, 0x1DF4, 0x2082, 0x20C2})
-# Boards for the data centre with chips that GeForce and Quadro have too (ids): M10 M60 M6 M4 M40 P40 P10 P4 P6 T10 T40 T4G T4 A40 A10 A2 L40 L20 L2 L4, RTX PRO Server.
+# Boards for the data centre with chips that GeForce and Quadro have too (ids): M4 to M60, P4 to P40, T4 to T40, A2, A10, A40, L2 to L40S,
+# RTX PRO Server.
 _DATACENTER = frozenset(
     {0x13BD, 0x13F2, 0x13F3, 0x1431, 0x1613, 0x17FD, 0x1B38, 0x1B39, 0x1BB3, 0x1BB4, 0x1E35, 0x1E37, 0x1E38, 0x1EB4, 0x1EB8}
     | {0x2235, 0x2236, 0x2237, 0x25B6, 0x26B5, 0x26B7, 0x26B8, 0x26B9, 0x26BA, 0x26F5, 0x27B6, 0x27B8, 0x2BB5, 0x2C3A}
@@ -164,7 +171,7 @@ _MIG_CHIPS = frozenset({"GA100", "GH100", "GB100", "GB102", "GB110", "GB112"})
 _MIG = frozenset({0x2BB1, 0x2BB4, 0x2BB5})
 # Grace Hopper, which the proprietary module does not drive (modules).
 _OPEN_ONLY = frozenset({0x2342, 0x2343, 0x2345, 0x2348})
-# From A100 on the fabric of switches that hang on ConnectX instead of PCI belongs to these.
+# Their NVLink switches hang on a ConnectX instead of on PCI (fabric manager user guide).
 SWITCHED_BY_INFINIBAND = frozenset({"GB100", "GB102", "GB110", "GB112"})
 
 

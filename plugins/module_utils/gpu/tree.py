@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-# Enough for the status file of dpkg; a file that is larger is not what we think it is.
-_MOST_BYTES = 64 * 2**20
+# Enough for a kernel module with its symbols; a file that is larger is not what we think it is.
+_MOST_BYTES = 512 * 2**20
+# Files of procfs are read into memory of the size that is asked for, so not all at once.
+_CHUNK = 2**17
 _MOST_LINKS = 40
 
 # Standard output of a command; empty when it cannot run, fails or takes too long.
@@ -81,8 +83,11 @@ class Tree:
     def raw(self, path: str) -> bytes:
         """A file's content; empty where there is none."""
         try:
-            with open(self.path(path), "rb") as handle:
-                return handle.read(_MOST_BYTES)
+            with open(self.path(path), "rb", buffering=0) as handle:
+                content = bytearray()
+                while len(content) < _MOST_BYTES and (chunk := handle.read(_CHUNK)):
+                    content += chunk
+                return bytes(content)
         except FileNotFoundError:
             return b""
         except OSError as error:
