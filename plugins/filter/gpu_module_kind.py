@@ -19,9 +19,9 @@ short_description: Whether GPUs need NVIDIA's open or proprietary kernel module
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
-  - V(open) where the branch's open module drives every GPU (Turing and newer) and is NVIDIA's default, which it is since branch 560, or where
-    a GPU needs it; else V(proprietary).
-  - It is an error when no module of the branch drives all the GPUs, such as a Volta beside a Blackwell, or a GPU that the branch does not know.
+  - V(open) where the branch's open module drives every GPU (Turing and newer) and is NVIDIA's default (since branch 560), or where a GPU
+    needs it. Else V(proprietary).
+  - It is an error when no module of the branch drives all the GPUs, such as a Volta beside a Blackwell, or a GPU that it does not know.
   - A GPU of unknown generation asks for nothing.
 positional: _input
 options:

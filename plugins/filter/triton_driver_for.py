@@ -55,10 +55,10 @@ _value:
   description:
     - C(release), C(version) and C(cuda) of the release.
     - C(least), the oldest driver, or branch, that runs it on these GPUs, and C(native), the oldest that does so by itself.
-    - C(recommended), the branch to install. The newest for production that drives all the GPUs, one that runs the release by itself if there is any.
+    - C(recommended), the branch to install. The newest for production that drives all the GPUs, by itself if there is one.
     - C(kind) of the kernel module for the recommended branch, V(open) or V(proprietary).
-    - C(branches), every branch that does, oldest first, each with C(branch), C(least), C(production), C(via) (V(native), V(forward) or V(minor))
-      and C(kinds), the kinds of kernel module that drive all the GPUs.
+    - C(branches), every branch that does, oldest first, each with C(branch), C(least), C(production), C(via) and C(kinds).
+    - C(via) is V(native), V(forward) or V(minor). C(kinds) are the kinds of kernel module that drive all the GPUs.
   type: dict
   sample:
     release: "24.10"

@@ -63,7 +63,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Problems, each with C(kind) (V(gpu), V(driver), V(image), V(cdi)), C(where), C(what), C(remedy) and C(message), all of them in one text.
+    - Problems, each with C(kind) (V(gpu), V(driver), V(image), V(cdi)), C(where), C(what), C(remedy) and C(message), the whole.
   type: list
   elements: dict
   sample:

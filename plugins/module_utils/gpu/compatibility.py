@@ -21,7 +21,7 @@ _VERSION = re.compile(r"(2\.\d+)(?:\.\d+)?$")
 
 @dataclass(frozen=True)
 class Cuda:
-    """native: the oldest driver with this CUDA. minor: the oldest of its major version. forward: branches, None when NVIDIA does not say."""
+    """native: the oldest driver with this CUDA. minor: the oldest of its major version. forward: branches, None when they are unknown."""
 
     version: str
     native: str
@@ -263,12 +263,12 @@ def _no_branch(release: Release, gpus: Sequence[Gpu]) -> str:
 
 
 def _other_release(table: Table, gpus: Sequence[Gpu]) -> str:
-    fits = (each for each in reversed(table.releases) if not list(against_gpus(each, gpus)) and list(_branches(table, each, gpus)))
-    newest = next(fits, None)
+    known = (each for each in reversed(table.releases) if each.capability)
+    newest = next((each for each in known if not list(against_gpus(each, gpus)) and list(_branches(table, each, gpus))), None)
     return (
         f"Take release {newest.release}, the newest that these GPUs run."
         if newest
-        else "Take other GPUs: no release in the table runs on these."
+        else "Take other GPUs: none of the releases runs on these."
     )
 
 
@@ -293,3 +293,10 @@ def _limits(gpu: Gpu) -> str:
     first = f"from branch {gpu.first_branch} " if gpu.first_branch else ""
     last = f"up to branch {gpu.last_branch} " if gpu.last_branch else ""
     return f"{first}{last}{' or '.join(gpu.kinds) or 'any'} module"
+
+
+def newest_image(table: Table, info: Mapping[str, Any]) -> str:
+    """The newest image that is known to run; empty when none is."""
+    gpus, driver = gpus_of(info), driver_of(info)
+    fits = (each for each in reversed(table.releases) if each.capability and judge(each, gpus, driver)["runs"])
+    return next((each.image("py3") for each in fits), "")

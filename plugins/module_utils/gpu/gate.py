@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .compatibility import Table, against_driver, against_gpus, driver_of, gpus_of, images_for, kinds_of, release_of
+from .compatibility import Table, against_driver, against_gpus, driver_of, gpus_of, kinds_of, newest_image, release_of
 from .driver import BUILD, LOAD, REBOOT
 
 _CDI_KIND = "nvidia.com/gpu"
@@ -72,9 +72,11 @@ def _image(table: Table, image: str, info: Mapping[str, Any]) -> Iterator[Proble
 
 
 def _other_image(table: Table, info: Mapping[str, Any]) -> str:
-    newest = next(iter(images_for(table, info, "py3", everything=False)), None)
+    newest = newest_image(table, info)
     return (
-        f"Take the image {newest['image']}, the newest that runs here." if newest else "Take another driver or machine: no image runs here."
+        f"Take the image {newest}, the newest that is known to run here."
+        if newest
+        else "Take another machine: no image is known to run here."
     )
 
 
