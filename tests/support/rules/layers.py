@@ -34,7 +34,7 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
     return Layer(frozenset(below), ansible, lazy)
 
 
-_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "report", "module")
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "gpu", "report", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -45,6 +45,9 @@ LAYERS: Mapping[str, Layer] = {
     # Downloads go through Ansible's own HTTP client, which knows proxies and certificates.
     "fetch": _layer("core", "repository", "stores", "fetch", ansible=True),
     "host": _layer("core", "host"),
+    "gpu": _layer("core", "gpu"),
+    # The driver is asked through NVIDIA's own binding to NVML, where it is there.
+    "gpu.nvml": _layer("core", "gpu", lazy=frozenset({"pynvml"})),
     "report": _layer("core", "report"),
     "module": _layer("core", ansible=True),
     "modules": _layer(*_UTILS, ansible=True, lazy=SDKS),
