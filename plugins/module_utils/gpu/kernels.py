@@ -19,7 +19,7 @@ MODULES = "/lib/modules"
 UNKNOWN = "unknown"
 _NAME = re.compile(r"(nvidia|nvidia-current|nvidia-current-open|nvidia-open)\.ko(\.xz|\.gz|\.zst)?$")
 _SIGNED = b"~Module signature appended~\n"
-_FIELD = re.compile(rb"\0(version|license)=([^\0]{1,60})\0")
+_FIELD = re.compile(rb"\0(version|license)=([^\0]{1,60})(?=\0)")
 # DKMS installs to updates or extra, packages of distributions to extra, weak-updates and kernel.
 _FOLDERS = ("updates", "extra", "weak-updates", "kernel")
 _DEEPEST = 6
