@@ -21,6 +21,7 @@ ARGUMENTS = {
     "image": {"type": "str"},
     "prometheus": {"type": "str"},
     "repository": {"type": "str"},
+    "root": {"type": "path", "default": "/"},
     "src": {"type": "path"},
     "store": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "float", "default": 10.0},
@@ -51,7 +52,7 @@ class ActionModule(ActionBase):
         return result
 
     def _machine(self, arguments, variables):
-        info = self._ask("serving.triton.gpu_info", {}, variables)
+        info = self._ask("serving.triton.gpu_info", {"root": arguments["root"]}, variables)
         findings = machine.judge_machine(info)
         if info.get("failed") or not arguments["gpus"]:
             return findings

@@ -56,6 +56,10 @@ options:
       - A path is linted, and the free room of its file system is looked at if mount facts are gathered.
       - The URL of a store is compared with what was published there, where the connection is local.
     type: str
+  root:
+    description: What the check V(machine) looks at in place of C(/), such as an image or a chroot, see M(serving.triton.gpu_info).
+    type: path
+    default: /
   src:
     description: The source of the models. With it, what waits to be published is a warning.
     type: path

@@ -139,6 +139,12 @@ class Machine:
         status.write_text((status.read_text() if status.exists() else "") + text)
         return self
 
+    def upgrade(self, old: str, new: str) -> Machine:
+        """Every package of the driver has a new version; nothing was loaded since."""
+        status = self.root / "var/lib/dpkg/status"
+        status.write_text(status.read_text().replace(old, new))
+        return self
+
     def dkms(
         self, version: str, kernels: Mapping[str, str] | None = None, *, name: str = "nvidia", source: bool = True, log: bool = False
     ) -> Machine:

@@ -194,8 +194,7 @@ def test_the_gate_says_what_where_and_what_next(tmp_path: Path) -> None:
 
 
 def test_the_gate_sees_what_is_pending(tmp_path: Path) -> None:
-    machine = healthy(tmp_path).dpkg({"libnvidia-compute-560": "560.35.05-1"})
-    (machine.root / "var/lib/dpkg/status").write_text((machine.root / "var/lib/dpkg/status").read_text().replace("550.90.07", "560.35.05"))
+    machine = healthy(tmp_path).upgrade("550.90.07", "560.35.05")
     found = triton_gpu_problems.found(IMAGE, look(machine))
     assert (kinds(found), found[0]["remedy"]) == (["driver"], "Reboot the machine.")
 
