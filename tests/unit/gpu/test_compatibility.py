@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,3 +263,10 @@ def test_what_is_recommended_runs_the_release(release: compatibility.Release, na
     assert compatibility.judge(release, gpus, str(told["recommended"]))["runs"]
     assert compatibility.module_kind(table(), gpus, str(told["recommended"])) == told["kind"]
     assert all(compatibility.judge(release, gpus, each["least"])["runs"] for each in told["branches"])
+
+
+@pytest.mark.parametrize("module", [gpu_module_kind, triton_driver_for, triton_gpu_problems, triton_images_for])
+def test_the_options_of_a_filter_are_documented_by_the_names_of_its_arguments(module: Any) -> None:
+    document = yaml.safe_load(module.DOCUMENTATION)
+    code = module.FilterModule().filters()[document["name"]].__code__
+    assert list(code.co_varnames[1 : code.co_argcount]) == [option for option in document["options"] if option != "_input"]
