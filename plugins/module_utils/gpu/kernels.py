@@ -17,7 +17,7 @@ from .versions import natural
 
 MODULES = "/lib/modules"
 UNKNOWN = "unknown"
-_NAME = re.compile(r"(nvidia|nvidia-current|nvidia-current-open|nvidia-open)\.ko(\.xz|\.gz|\.zst)?$")
+_NAME = re.compile(r"nvidia(-current|-legacy-\w+|-tesla(-\d+)?)?(-open)?\.ko(\.xz|\.gz|\.zst)?$")
 _SIGNED = b"~Module signature appended~\n"
 _FIELD = re.compile(rb"\0(version|license)=([^\0]{1,60})(?=\0)")
 # DKMS installs to updates or extra, packages of distributions to extra, weak-updates and kernel.

@@ -12,6 +12,7 @@ from typing import Any
 
 from .tree import Runner
 
+# nvidia-smi before 510 does not know the last.
 _QUERY = ("pci.bus_id", "name", "uuid", "memory.total", "mig.mode.current", "mig.mode.pending", "compute_cap")
 _MIG_LINE = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)")
 _GPU_LINE = re.compile(r"GPU \d+: .*\(UUID: (GPU-[^)]+)\)")
@@ -113,11 +114,13 @@ def _text(value: Any) -> str:
 
 
 def _smi(run: Runner) -> Told:
-    rows = run(["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits"])
-    gpus = dict(_rows(rows))
+    asked = (run(["nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader,nounits"]) for keys in (_QUERY, _QUERY[:-1]))
+    gpus = dict(_rows(next(filter(None, asked), "")))
     if not gpus:
         return Told()
-    cuda = re.search(r"CUDA Version\s*:\s*(\d+\.\d+)", run(["nvidia-smi", "--query"]))
+    # The full query takes seconds per GPU, and is asked where nvidia-smi is too old to tell its versions alone.
+    told = run(["nvidia-smi", "--version"]) or run(["nvidia-smi", "--query"])
+    cuda = re.search(r"CUDA Version\s*:\s*(\d+\.\d+)", told)
     if any(each["mig"]["enabled"] for each in gpus.values()):
         _add_mig(gpus, run(["nvidia-smi", "--list-gpus"]))
     return Told("nvidia-smi", cuda=cuda[1] if cuda else "", gpus=gpus)
@@ -125,16 +128,16 @@ def _smi(run: Runner) -> Told:
 
 def _rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) != len(_QUERY) or ":" not in row[0]:
+        if len(row) not in (len(_QUERY), len(_QUERY) - 1) or ":" not in row[0]:
             continue
-        address, name, uuid, memory, current, pending, capability = row
+        address, name, uuid, memory, current, pending, *capability = row
         known = current in ("Enabled", "Disabled")
         yield (
             address_of(address),
             {
                 "name": name,
                 "uuid": uuid,
-                "compute_capability": capability,
+                **({"compute_capability": capability[0]} if capability else {}),
                 "memory_mib": int(memory) if memory.isdigit() else None,
                 "mig": {
                     "capable": known,

@@ -95,10 +95,19 @@ def test_without_a_library_there_is_a_problem_and_no_crash(tmp_path: Path) -> No
     assert told["problem"]
 
 
+OLD_CSV = "\n".join(line.rpartition(",")[0] for line in CSV.splitlines())
+
+
 def smi(command: Sequence[str]) -> str:
-    return {"--query-gpu": CSV, "--query": "CUDA Version                              : 12.4\n", "--list-gpus": LISTING}[
-        command[1].split("=")[0]
-    ]
+    version = "NVIDIA-SMI version  : 550.54.15\nCUDA Version        : 12.4\n"
+    return {"--query-gpu": CSV, "--version": version, "--list-gpus": LISTING}[command[1].split("=", maxsplit=1)[0]]
+
+
+def old_smi(command: Sequence[str]) -> str:
+    """As 470 answers: it knows neither --version nor the field compute_cap."""
+    return {"--query-gpu": "" if "compute_cap" in command[1] else OLD_CSV, "--query": "    CUDA Version      : 11.4\n"}.get(
+        command[1].split("=")[0], ""
+    )
 
 
 def test_nvidia_smi_is_asked_where_python_has_no_binding() -> None:
@@ -113,6 +122,13 @@ def test_nvidia_smi_is_asked_where_python_has_no_binding() -> None:
     assert [(each["profile"], each["uuid"]) for each in mig["devices"]] == [("3g.40gb", "MIG-3"), ("1c.3g.40gb", "MIG-4")]
     assert (nothing.source, nothing.gpus) == ("none", {})
     assert "pynvml" in nothing.problem
+
+
+def test_an_nvidia_smi_that_is_old_is_asked_less() -> None:
+    with mock.patch.dict(sys.modules, {"pynvml": None}):
+        told = nvml.ask(old_smi)
+    assert (told.cuda, told.gpus["0000:01:00.0"]["memory_mib"]) == ("11.4", 7680)
+    assert "compute_capability" not in told.gpus["0000:01:00.0"], "the chip's stays"
 
 
 @pytest.mark.parametrize(
