@@ -296,7 +296,7 @@ def _limits(gpu: Gpu) -> str:
 
 
 def newest_image(table: Table, info: Mapping[str, Any]) -> str:
-    """The newest image that is known to run; empty when none is."""
+    """The newest image that is known to run; empty when none is. Without a driver, the newest that the GPUs can run."""
     gpus, driver = gpus_of(info), driver_of(info)
-    fits = (each for each in reversed(table.releases) if each.capability and judge(each, gpus, driver)["runs"])
-    return next((each.image("py3") for each in fits), "")
+    known = (each for each in reversed(table.releases) if each.capability and not list(against_gpus(each, gpus)))
+    return next((each.image("py3") for each in known if not driver or not against_driver(each, gpus, driver)), "")

@@ -60,12 +60,12 @@ def _driver(image: str, info: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _image(table: Table, image: str, info: Mapping[str, Any]) -> Iterator[Problem]:
     release, gpus, driver = release_of(table, image), gpus_of(info), driver_of(info)
-    if release is None or not driver:
+    if release is None:
         return
     for what in against_gpus(release, gpus):
         yield Problem("image", image, what, _other_image(table, info))
     what = against_driver(release, gpus, driver)
-    if what:
+    if driver and what:
         newer = [each.branch for each in table.branches if each.production and kinds_of(gpus, each.branch)]
         install = f"Install driver branch {newer[-1]}, or t" if newer and newer[-1] > int(driver.split(".", maxsplit=1)[0]) else "T"
         yield Problem("driver", image, what, f"{install}{_other_image(table, info)[1:]}")

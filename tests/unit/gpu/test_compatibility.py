@@ -194,6 +194,13 @@ def test_the_gate_says_what_where_and_what_next(tmp_path: Path) -> None:
     assert (kinds(pascal), pascal[0]["remedy"]) == (["image"], f"Take the image {IMAGE}, the newest that is known to run here.")
 
 
+def test_the_gate_judges_the_image_before_there_is_a_driver(tmp_path: Path) -> None:
+    """A host whose driver comes later is told at once that its GPU will not do."""
+    found = triton_gpu_problems.found("25.10", look(Machine(tmp_path).gpu("volta")))
+    assert kinds(found) == ["driver", "image"]
+    assert found[1]["remedy"] == f"Take the image {IMAGE}, the newest that is known to run here."
+
+
 def test_the_gate_sees_what_is_pending(tmp_path: Path) -> None:
     machine = healthy(tmp_path).upgrade("550.90.07", "560.35.05")
     found = triton_gpu_problems.found(IMAGE, look(machine))
