@@ -16,6 +16,7 @@ import yaml
 from support.ansible_runs import Result, run_module, run_playbook
 from support.gpu_tree import Machine, healthy
 from support.rules import docs
+from support.tritonserver import free_ports
 
 from ansible_collections.serving.triton.plugins.modules import gpu_info
 
@@ -134,14 +135,44 @@ def test_the_doctor_of_a_machine_that_is_well(tmp_path: Path) -> None:
     assert ran.changed == 0
 
 
-def test_the_playbook_for_machines_without_gpu_and_without_services(tmp_path: Path) -> None:
-    """No group triton, and no GPU here: it says so and ends well, without a warning about groups."""
+def test_the_playbook_diagnoses_machines_and_services(tmp_path: Path) -> None:
+    """A machine alone, and one with a service that nobody deployed. No GPU is no fault; a service that is not there is one."""
     if run_module(GPU_INFO, {"nvml": False})["present"]:
         pytest.skip("this machine has a GPU")
-    inventory = inventory_of(tmp_path, {"gpu1": {**LOCAL, "triton_report_dir": str(tmp_path)}})
-    ran = run_playbook("serving.triton.doctor", inventory)
-    assert "there is no NVIDIA GPU" in ran.stdout
-    assert json.loads((tmp_path / "gpu1.doctor.json").read_text())["verdict"] == "ok"
+    http, grpc, metrics = free_ports(3)
+    service = {
+        "triton_target": "host",
+        "triton_models": str(tmp_path / "models"),
+        "triton_repository": str(tmp_path / "repository"),
+        "server_host_prefix": str(tmp_path / "prefix"),
+        "server_host_user": "",
+        "server_host_http_port": http,
+        "server_host_grpc_port": grpc,
+        "server_host_metrics_port": metrics,
+        "monitoring_prefix": str(tmp_path / "prefix"),
+    }
+    hosts = {name: {**LOCAL, "triton_report_dir": str(tmp_path)} for name in ("gpu1", "both")}
+    inventory = tmp_path / "hosts.json"
+    children = {"gpu_hosts": {"hosts": hosts}, "triton": {"hosts": {"both": service}}}
+    inventory.write_text(json.dumps({"all": {"children": children}}))
+    ran = run_playbook("serving.triton.doctor", inventory, rc=2)
+    assert (ran.stats["gpu1"]["failures"], ran.stats["both"]["failures"]) == (0, 1)
+    machine, both = (json.loads((tmp_path / f"{name}.doctor.json").read_text()) for name in ("gpu1", "both"))
+    assert (machine["kind"], machine["verdict"], [each["detail"] for each in machine["findings"]]) == (
+        "machine",
+        "ok",
+        ["there is no NVIDIA GPU"],
+    )
+    assert (both["kind"], both["verdict"], both["findings"][0]["check"]) == ("service", "fail", "gpu")
+    assert {"server", "repository"} <= {each["check"] for each in both["findings"] if each["status"] == "fail"}
+
+
+def test_the_playbook_without_the_group_triton(tmp_path: Path) -> None:
+    """No warning about groups that are not there."""
+    ran = run_playbook(
+        "serving.triton.doctor", inventory_of(tmp_path, {"gpu1": {**LOCAL, "triton_report_dir": str(tmp_path)}}), "--list-hosts"
+    )
+    assert "gpu1" in ran.stdout
 
 
 PREFLIGHT = {

@@ -148,7 +148,7 @@ def _kernels(info: Info) -> Iterator[Finding]:
 
 def _dkms(info: Info) -> Iterator[Finding]:
     for path in info["dkms"]["failed"]:
-        yield Finding("dkms", FAIL, f"a build failed, {path} says why", "Mend what the log names, then run dkms autoinstall.")
+        yield Finding("dkms", FAIL, f"a build did not end, {path} says why", "Mend what the log names, then run dkms autoinstall.")
     states = {"added": "was not built for any kernel", "built": "is built and not installed", "broken": "has lost its source"}
     for each in info["dkms"]["modules"]:
         if each["state"] in states:
