@@ -44,14 +44,14 @@ class Release:
 
 @dataclass(frozen=True)
 class Branch:
-    """kind: lts, production or feature."""
+    """kind: lts, production or feature, empty when unknown."""
 
     branch: int
     kind: str
 
     @property
     def production(self) -> bool:
-        return self.kind != "feature"
+        return self.kind in ("lts", "production")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Table:
         releases = (
             Release(row["release"], row["version"] or "", cuda[row["cuda"]], row["capability"] or "") for row in document["releases"]
         )
-        return cls(tuple(releases), tuple(Branch(row["branch"], row["kind"]) for row in document["branches"]))
+        return cls(tuple(releases), tuple(Branch(row["branch"], row["kind"] or "") for row in document["branches"]))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_a_newer_cuda_never_asks_for_an_older_driver() -> None:
 def test_branches_are_sorted_and_hold_every_branch_that_is_named() -> None:
     listed = column("branches", "branch")
     assert listed == sorted(set(listed))
-    assert set(column("branches", "kind")) == {"lts", "production", "feature"}
+    assert set(column("branches", "kind")) == {"lts", "production", "feature", None}
     named = {
         branch for row in document()["cuda"] for branch in (branch_of(row["native"]), branch_of(row["minor"]), *(row["forward"] or ()))
     }
