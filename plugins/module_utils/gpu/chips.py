@@ -8,7 +8,7 @@ Sources, each looked at in 2026:
   matrix      https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html: last driver branch
   cuda        https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html, table 3: the driver of each CUDA
   modules     https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html, edition 620 too: both kinds
-  mig         https://docs.nvidia.com/datacenter/tesla/mig-user-guide: which GPUs can be partitioned
+  mig         https://docs.nvidia.com/datacenter/tesla/mig-user-guide/610/supported-gpus.html: which GPUs can be partitioned
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ _DATACENTER = frozenset(
     {0x13BD, 0x13F2, 0x13F3, 0x1431, 0x1613, 0x17FD, 0x1B38, 0x1B39, 0x1BB3, 0x1BB4, 0x1E35, 0x1E37, 0x1E38, 0x1EB4, 0x1EB8}
     | {0x2235, 0x2236, 0x2237, 0x25B6, 0x26B5, 0x26B7, 0x26B8, 0x26B9, 0x26BA, 0x26F5, 0x27B6, 0x27B8, 0x2BB5, 0x2C3A}
 )
-# Partitionable: whole chips, and the RTX PRO 6000 Blackwell (mig).
+# Partitionable: whole chips, and the RTX PRO 6000, 5000 and 4500 Blackwell (mig).
 _MIG_CHIPS = frozenset({"GA100", "GH100", "GB100", "GB102", "GB110", "GB112"})
-_MIG = frozenset({0x2BB1, 0x2BB4, 0x2BB5})
+_MIG = frozenset({0x2BB1, 0x2BB3, 0x2BB4, 0x2BB5, 0x2C31, 0x2C3A})
 # Grace Hopper, which the proprietary module does not drive (modules).
 _OPEN_ONLY = frozenset({0x2342, 0x2343, 0x2345, 0x2348})
 # Their NVLink switches hang on a ConnectX instead of on PCI (fabric manager user guide).
