@@ -301,7 +301,7 @@ kernels:
       type: bool
       sample: true
     module_path:
-      description: The file of the module, without RV(root).
+      description: The file of the module, without O(root).
       type: str
       sample: /lib/modules/6.1.0-28-amd64/updates/dkms/nvidia.ko
 dkms:
@@ -367,7 +367,7 @@ nouveau:
       type: bool
       sample: true
     by:
-      description: The files, without RV(root), and V(/proc/cmdline) that do so.
+      description: The files, without O(root), and V(/proc/cmdline) that do so.
       type: list
       elements: str
       sample: [/etc/modprobe.d/nvidia-blacklists-nouveau.conf]
@@ -415,11 +415,11 @@ containers:
           type: str
           sample: docker
         program:
-          description: Its program, without RV(root).
+          description: Its program, without O(root).
           type: str
           sample: /usr/bin/dockerd
         config:
-          description: The files of its configuration that exist, without RV(root).
+          description: The files of its configuration that exist, without O(root).
           type: list
           elements: str
           sample: [/etc/docker/daemon.json]
@@ -451,7 +451,7 @@ cdi:
   returned: success
   contains:
     path:
-      description: The file, without RV(root).
+      description: The file, without O(root).
       type: str
       sample: /etc/cdi/nvidia.yaml
     kind:
