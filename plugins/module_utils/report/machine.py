@@ -51,8 +51,9 @@ def judge_gate(problems: Sequence[Mapping[str, str]], image: str) -> list[Findin
 
 
 def _gpus(info: Info) -> Iterator[Finding]:
+    by_name = {each["name"]: each for each in info["gpus"]}
     for name, count in Counter(each["name"] for each in info["gpus"]).items():
-        one = next(each for each in info["gpus"] if each["name"] == name)
+        one = by_name[name]
         kind = ", ".join(filter(None, [one["generation"] or "unknown generation", f"{one['memory_mib']} MiB" if one["memory_mib"] else ""]))
         yield Finding("gpu", OK, f"{count} x {name} ({kind})")
     for each in info["gpus"]:
