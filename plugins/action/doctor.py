@@ -1,19 +1,27 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Asks the modules of the collection about one service and turns their answers, failures included, into one verdict."""
+"""Asks the modules of the collection about one service or machine and turns their answers, failures included, into one verdict."""
 
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.serving.triton.plugins.module_utils.report import doctor
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.gpu.gate import problems
+from ansible_collections.serving.triton.plugins.module_utils.report import doctor, machine
+from ansible_collections.serving.triton.plugins.module_utils.report.finding import FAIL, Finding
+from ansible_collections.serving.triton.plugins.plugin_utils.compatibility import table
 from ansible_collections.serving.triton.plugins.plugin_utils.report import now, report_path, show, write_report
 
 ARGUMENTS = {
+    "checks": {"type": "list", "elements": "str", "choices": [doctor.SERVICE, doctor.MACHINE], "default": [doctor.SERVICE]},
     "directory": {"type": "path"},
     "endpoint": {"type": "dict", "default": {}},
+    "gpus": {"type": "list", "elements": "str", "default": []},
+    "image": {"type": "str"},
     "prometheus": {"type": "str"},
     "repository": {"type": "str"},
+    "root": {"type": "path", "default": "/"},
     "server": {"type": "dict", "default": {}},
     "src": {"type": "path"},
     "store": {"type": "dict", "default": {}, "no_log": True},
@@ -31,24 +39,42 @@ class ActionModule(ActionBase):
         _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
         name = variables["inventory_hostname"]
-        platform = doctor.judge_platform(arguments["server"])
-        checks = (self._server, self._repository, self._monitoring)
-        findings = [*platform, *(finding for check in checks for finding in check(arguments, variables))]
-        report = doctor.compose(name, findings, now())
+        checks = arguments["checks"]
+        findings = [finding for check in CHECKS if check in checks for finding in CHECKS[check](self, arguments, variables)]
+        report = doctor.compose(name, findings, now(), doctor.SERVICE if doctor.SERVICE in checks else doctor.MACHINE)
         if not self._task.check_mode:
             report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.doctor.json"), report))
         text = doctor.render(report)
         show(text)
-        failed = report["verdict"] == doctor.FAIL
+        failed = report["verdict"] == FAIL
         result.update(changed=False, failed=failed, report=report, summary=text)
         if failed:
-            result["msg"] = "; ".join(f"{item.check}: {item.detail}" for item in findings if item.status == doctor.FAIL)
+            result["msg"] = "; ".join(f"{item.check}: {item.detail}" for item in findings if item.status == FAIL)
         return result
+
+    def _machine(self, arguments, variables):
+        info = self._ask("serving.triton.gpu_info", {"root": arguments["root"]}, variables)
+        findings = machine.judge_machine(info)
+        if info.get("failed") or not arguments["gpus"]:
+            return findings
+        image = arguments["image"] or "of an unknown release"
+        try:
+            against = problems(table(), image, info)
+        except InputError as error:
+            return [*findings, Finding("gpu image", FAIL, error.what, error.remedy)]
+        # What is wrong with the driver alone was said already.
+        told = {finding.detail for finding in findings}
+        return [*findings, *machine.judge_gate([each.as_dict() for each in against if each.what not in told], image)]
+
+    def _service(self, arguments, variables):
+        platform = doctor.judge_platform(arguments["server"])
+        checks = (self._server, self._repository, self._monitoring)
+        return [*platform, *(finding for check in checks for finding in check(arguments, variables))]
 
     def _server(self, arguments, variables):
         endpoint = arguments["endpoint"]
         if not endpoint:
-            return [doctor.Finding("server", doctor.FAIL, "no endpoint is known", "Deploy the service with serving.triton.site.")]
+            return [Finding("server", FAIL, "no endpoint is known", "Deploy the service with serving.triton.site.")]
         options = {"endpoint": endpoint, "timeout": arguments["timeout"], "retries": 1}
         findings = doctor.judge_server(self._ask("serving.triton.server_info", options, variables))
         if endpoint.get("metrics"):
@@ -81,3 +107,7 @@ class ActionModule(ActionBase):
 
     def _ask(self, module, options, variables):
         return self._execute_module(module_name=module, module_args=options, task_vars=variables)
+
+
+# What can be diagnosed, in the order of the table: a machine before the service on it. A cluster will have its place here.
+CHECKS = {doctor.MACHINE: ActionModule._machine, doctor.SERVICE: ActionModule._service}

@@ -8,15 +8,24 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: doctor
-short_description: Diagnose a Triton service
+short_description: Diagnose a Triton service, or a machine with GPUs
 description:
-  - Asks the server, its models, its repository, its metrics and its Prometheus, and reports every finding with its remedy in one table for
-    people and one JSON file for machines. All checks run, whatever the others find.
+  - Asks the server, its models, its repository, its metrics and its Prometheus.
+  - Looks at the GPUs of a machine, their driver, kernels, DKMS, Secure Boot, nouveau, container runtimes and CDI specifications.
+  - Reports every finding with its remedy in one table for people and one JSON file for machines. All checks run, whatever the others find.
   - The task fails at its end when a check failed, so a playbook that runs it ends with a return code other than 0. Warnings do not fail it.
   - It changes nothing.
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 options:
+  checks:
+    description:
+      - What to diagnose. V(service) is the server with what belongs to it, V(machine) what M(serving.triton.gpu_info) sees of the host.
+      - A machine without an NVIDIA GPU is fine.
+    type: list
+    elements: str
+    choices: [service, machine]
+    default: [service]
   directory:
     description:
       - Folder on the controller for C(<inventory_hostname>.doctor.json). It is made with mode V(0700) when it is missing.
@@ -28,6 +37,16 @@ options:
       - Without it the service counts as not deployed.
     type: dict
     default: {}
+  gpus:
+    description: The GPUs that the service asks for. With it the check V(machine) holds O(image) against GPUs and driver.
+    type: list
+    elements: str
+    default: []
+  image:
+    description:
+      - The image of Triton that is to use O(gpus), its release, or the server's version.
+      - For an image that is not NVIDIA's the machine alone is looked at.
+    type: str
   prometheus:
     description: URL of the Prometheus that scrapes the service. Without it monitoring is not looked at.
     type: str
@@ -37,6 +56,10 @@ options:
       - A path is linted, and the free room of its file system is looked at if mount facts are gathered.
       - The URL of a store is compared with what was published there, where the connection is local.
     type: str
+  root:
+    description: What the check V(machine) looks at in place of C(/), such as an image or a chroot, see M(serving.triton.gpu_info).
+    type: path
+    default: /
   server:
     description:
       - The fact C(triton_server). Where a platform runs the service, as PAI-EAS does, it tells what that says of it.
@@ -64,6 +87,7 @@ attributes:
     description: It never reports a change.
     support: full
 seealso:
+  - module: serving.triton.gpu_info
   - module: serving.triton.server_info
   - module: serving.triton.model_repository_info
 """
@@ -76,17 +100,22 @@ EXAMPLES = r"""
     repository: /srv/triton/models
     prometheus: http://127.0.0.1:9090
     directory: /var/lib/awx/reports
+
+- name: Diagnose a machine
+  serving.triton.doctor:
+    checks: [machine]
 """
 
 RETURN = r"""
 ---
 report:
-  description: The verdict V(ok), V(warn) or V(fail), and the findings.
+  description: The verdict V(ok), V(warn) or V(fail), and the findings. C(kind) is V(service), or V(machine) when that alone was diagnosed.
   returned: always
   type: dict
   sample:
     schema: 1
     service: local
+    kind: service
     verdict: fail
     findings:
       - {check: server, status: ok, detail: tritonserver 2.51.0 is live, remedy: ""}

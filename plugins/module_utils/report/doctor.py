@@ -5,30 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from .finding import FAIL, OK, WARN, Finding, first_line
 from .service import table
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 # A file system with less room than this can stop a publish, or a server that writes its log.
 LEAST_FREE_BYTES = 512 * 1024**2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """check: what was looked at. status: ok, warn or fail. remedy: what to do, empty when ok."""
-
-    check: str
-    status: str
-    detail: str
-    remedy: str = ""
+SERVICE, MACHINE = "service", "machine"
+_TITLES = {SERVICE: "Triton service", MACHINE: "Machine"}
 
 
 def judge_server(answer: Mapping[str, Any]) -> list[Finding]:
     """Findings about liveness, readiness and every model, from a result of module server_info."""
     if answer.get("failed"):
-        return [Finding("server", FAIL, _first_line(answer), "Start it with the playbook serving.triton.deploy, or read its log.")]
+        return [Finding("server", FAIL, first_line(answer), "Start it with the playbook serving.triton.deploy, or read its log.")]
     findings = []
     for replica in answer.get("replicas") or [answer]:
         name = f"server {replica['name']}" if replica.get("name") else "server"
@@ -79,7 +71,7 @@ def judge_platform(server: Mapping[str, Any]) -> list[Finding]:
 def judge_repository(answer: Mapping[str, Any]) -> list[Finding]:
     """Findings about the published repository, from a result of module model_repository_info."""
     if answer.get("failed"):
-        return [Finding("repository", FAIL, _first_line(answer), "Publish the models with the playbook serving.triton.models.")]
+        return [Finding("repository", FAIL, first_line(answer), "Publish the models with the playbook serving.triton.models.")]
     findings = [
         Finding(
             f"lint {item['model'] or 'repository'}", {"error": FAIL, "warning": WARN}[item["severity"]], item["message"], item["remedy"]
@@ -94,7 +86,7 @@ def judge_published(answer: Mapping[str, Any]) -> list[Finding]:
     """Findings about a store, from a result of module model_repository_info about what is published there."""
     remedy = "Publish the models with the playbook serving.triton.models."
     if answer.get("failed"):
-        return [Finding("repository", FAIL, _first_line(answer), remedy)]
+        return [Finding("repository", FAIL, first_line(answer), remedy)]
     drift = [each for each in answer.get("drift") or () if each["kind"] != "touched"]
     findings = [Finding(f"repository {each['model']}", FAIL, f"{each['file']} is {each['kind']}", remedy) for each in drift]
     findings += [Finding(f"repository {name}", WARN, "its publish was not finished", remedy) for name in answer.get("pending") or ()]
@@ -107,7 +99,7 @@ def judge_published(answer: Mapping[str, Any]) -> list[Finding]:
 def judge_publication(answer: Mapping[str, Any]) -> list[Finding]:
     """Whether the repository holds what the source holds, from a result of module model_repository in check mode."""
     if answer.get("failed"):
-        return [Finding("publication", FAIL, _first_line(answer), "Follow the message, then run serving.triton.models.")]
+        return [Finding("publication", FAIL, first_line(answer), "Follow the message, then run serving.triton.models.")]
     if answer.get("changed"):
         return [Finding("publication", WARN, f"{len(answer['actions'])} changes wait to be published", "Run serving.triton.site.")]
     return [Finding("publication", OK, "the repository holds what the source holds")]
@@ -119,7 +111,7 @@ def judge_metrics(answer: Mapping[str, Any]) -> list[Finding]:
     The port answers any path with 200 and an empty body, so the status alone proves nothing.
     """
     if answer.get("failed"):
-        return [Finding("metrics", WARN, _first_line(answer), "Check the option allow-metrics and the metrics port.")]
+        return [Finding("metrics", WARN, first_line(answer), "Check the option allow-metrics and the metrics port.")]
     if "nv_inference_" not in str(answer.get("content", "")):
         return [
             Finding("metrics", WARN, "the metrics endpoint has no nv_inference_ metric", "Load a model, and check the path of the URL.")
@@ -131,7 +123,7 @@ def judge_monitoring(answer: Mapping[str, Any]) -> list[Finding]:
     """Whether Prometheus scrapes its Triton targets, from a result of ansible.builtin.uri on /api/v1/targets."""
     remedy = "Run serving.triton.monitoring, or read Prometheus' log."
     if answer.get("failed"):
-        return [Finding("monitoring", FAIL, _first_line(answer), remedy)]
+        return [Finding("monitoring", FAIL, first_line(answer), remedy)]
     targets = ((answer.get("json") or {}).get("data") or {}).get("activeTargets") or []
     down = [target for target in targets if target.get("health") == "down"]
     findings = [Finding("monitoring", FAIL, f"{target['scrapeUrl']} is down: {target.get('lastError')}", remedy) for target in down]
@@ -159,11 +151,12 @@ def _holds(mount: str, path: str) -> bool:
     return path == mount or path.startswith(mount.rstrip("/") + "/")
 
 
-def compose(name: str, findings: Sequence[Finding], finished: str) -> dict[str, Any]:
-    """The doctor's report of one service. verdict: the worst status of all findings."""
+def compose(name: str, findings: Sequence[Finding], finished: str, kind: str = SERVICE) -> dict[str, Any]:
+    """The doctor's report of one service, or of a machine. verdict: the worst status of all findings."""
     order = [OK, WARN, FAIL]
     verdict = max((finding.status for finding in findings), key=order.index, default=FAIL)
-    return {"schema": 1, "service": name, "finished": finished, "verdict": verdict, "findings": [asdict(item) for item in findings]}
+    told = [asdict(item) for item in findings]
+    return {"schema": 1, "service": name, "kind": kind, "finished": finished, "verdict": verdict, "findings": told}
 
 
 def render(report: Mapping[str, Any]) -> list[str]:
@@ -171,7 +164,7 @@ def render(report: Mapping[str, Any]) -> list[str]:
     rows = [("Status", "Check", "Finding")]
     rows += [(item["status"], item["check"], item["detail"]) for item in report["findings"]]
     lines = table(rows)
-    text = [f"Triton service {report['service']}: {report['verdict']}", lines[0]]
+    text = [f"{_TITLES[report['kind']]} {report['service']}: {report['verdict']}", lines[0]]
     for line, item in zip(lines[1:], report["findings"]):
         text.append(line)
         if item["remedy"]:
@@ -179,7 +172,3 @@ def render(report: Mapping[str, Any]) -> list[str]:
     if report.get("path"):
         text.append(f"  Report  {report['path']}")
     return text
-
-
-def _first_line(answer: Mapping[str, Any]) -> str:
-    return (str(answer.get("msg") or "no answer").splitlines() or ["no answer"])[0]

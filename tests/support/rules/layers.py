@@ -46,7 +46,7 @@ _EAS = frozenset(
         "urllib3",
     }
 )
-_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "report", "eas", "module")
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "gpu", "report", "eas", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -57,6 +57,9 @@ LAYERS: Mapping[str, Layer] = {
     # Downloads go through Ansible's own HTTP client, which knows proxies and certificates.
     "fetch": _layer("core", "repository", "stores", "fetch", ansible=True),
     "host": _layer("core", "host"),
+    "gpu": _layer("core", "gpu"),
+    # The driver is asked through NVIDIA's own binding to NVML, where it is there.
+    "gpu.nvml": _layer("core", "gpu", lazy=frozenset({"pynvml"})),
     "report": _layer("core", "report"),
     # Its backends speak to EAS; the rest of it is pure, and knows tritonserver's options from the server layer.
     "eas": _layer("core", "server", "eas", lazy=_EAS),
