@@ -31,7 +31,7 @@ def scenario(name: str, folder: Path, timeout: float) -> Iterator[Callable[..., 
     env = {
         "CONTAINERS_CONF": str(SCENARIOS / "shared" / "containers.conf"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
-        "ANSIBLE_REMOTE_TEMP": "/root/.ansible/tmp",
+        "ANSIBLE_REMOTE_TEMP": "~/.ansible/tmp",
     }
     workspace = Workspace(folder, inventory=SCENARIOS / name / "inventory", env=env, timeout=timeout)
 
