@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Stands in for nvidia-ctk, which is in no archive that tests reach: what it documents of `--version`, `cdi generate` and

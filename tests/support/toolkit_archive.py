@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Makes a signed apt repository with stand-ins of the NVIDIA container toolkit's packages, laid out as NVIDIA's is. Run inside a
@@ -15,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 VERSIONS = ("1.17.8", "1.18.1")
+INTERPRETER = "#!/usr/bin/python3\n"
 RUNTIME = '#!/bin/sh\nexec runc "$@"\n'
 PACKAGES = {
     "nvidia-container-toolkit": "nvidia-container-toolkit-base (= {version}-1), libnvidia-container-tools (= {version}-1)",
@@ -34,7 +34,7 @@ def build(folder: Path, name: str, version: str, ctk: str) -> None:
         (root / "DEBIAN" / "control").write_text("\n".join([*control, "Description: stand-in", ""]))
         if name == "nvidia-container-toolkit-base":
             (root / "usr" / "bin").mkdir(parents=True)
-            for program, text in (("nvidia-ctk", ctk.replace("1.17.8", version)), ("nvidia-container-runtime", RUNTIME)):
+            for program, text in (("nvidia-ctk", INTERPRETER + ctk.replace("1.17.8", version)), ("nvidia-container-runtime", RUNTIME)):
                 (root / "usr" / "bin" / program).write_text(text)
                 (root / "usr" / "bin" / program).chmod(0o755)
         root.chmod(0o755)
