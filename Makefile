@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help site check destroy doctor env test-env lint units integration test bench bench-publish lock build clean
+.PHONY: help site check destroy doctor env test-env lint units integration test molecule bench bench-publish lock build clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,14 @@ integration: test-env ## Run the tests against real servers
 # One run, so that its last lines count everything, what was skipped and why included.
 test: test-env lint ## Run all tests: lint, units, integration against real servers
 	pytest -n 2 --dist loadfile tests/unit tests/integration
+
+# Needs root, podman, runc and mmdebstrap. SCENARIO=gpu_driver runs that one alone.
+molecule: export CONTAINERS_CONF := $(CURDIR)/extensions/molecule/shared/containers.conf
+molecule: export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
+molecule: export SERVING_TRITON_TEST_MOLECULE := all
+molecule: test-env ## Run every molecule scenario, then the tests that hold them to their promises
+	molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+	$(if $(filter server_host,$(SCENARIO)),@true,pytest -n 0 tests/integration/test_molecule.py $(if $(SCENARIO),-k $(SCENARIO)))
 
 bench: test-env ## Measure against the peers: lines `ratio NAME PEER VALUE`
 	python -m benchmarks $(ARGS)
