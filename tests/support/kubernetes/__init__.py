@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Cluster:
         for each in places.values():
             each.mkdir(parents=True, exist_ok=True)
         inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
-        path = f"{tools.folder(self.tools)}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+        path = f"{tools.folder(self.tools)}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
         data = {"HELM_DATA_HOME": str(self.folder / "helm_data"), "KUBECONFIG": str(self.kubeconfig), "PATH": path}
         return {**inherited, **{name: str(each) for name, each in places.items()}, **data, **more}
 
@@ -89,7 +90,7 @@ class Cluster:
 
     def apply(self, *values: Mapping[str, Any], namespace: str = "default") -> None:
         """kubectl apply of manifests."""
-        manifests = "\n---\n".join(json.dumps(value) for value in values)
+        manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": values})
         self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=manifests)
 
     def get(self, what: str, name: str = "", namespace: str = "default") -> Any:

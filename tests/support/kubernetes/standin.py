@@ -62,7 +62,7 @@ class StandIn:
         routes = Routes(
             self.api, self.access, version, lambda pod, container, previous: self.kubelet.log(pod, container, previous=previous)
         )
-        self._front = Front(routes, self._tls())
+        self._front = Front(routes, self.kubelet, self._tls())
         self.token = self.access.token("admin", MASTERS)
         self._boot()
         self._manager.start()

@@ -41,8 +41,9 @@ class Behaviour:
     state: ready; unready (runs, its readiness probe fails); starting (runs, its startup probe has not succeeded yet); pull-error
     (ImagePullBackOff); crash (CrashLoopBackOff); exit (ends with exit_code, as the containers of jobs and init containers do anyway);
     unschedulable (Pending, with an event). seconds: until it is ready. log: what it prints. message: what the event or the probe says.
-    reason: of the end (Error, OOMKilled, Completed). restarts: how often it was started again. files: path → text, for exec's cat.
-    on_ready: called once for each pod that becomes ready, with the store's lock held. start: starts a real process on the pod's address.
+    reason: of the end (Error, OOMKilled, Completed). restarts: how often it was started again. stop_seconds: how long it takes to end.
+    on_ready: called once for each pod that becomes ready, with the store's lock held. execute: what exec does, from the pod, the container
+    and the command to (exit status, stdout, stderr). start: starts a real process, from the pod, the container and the pod's address.
     """
 
     state: str = "ready"
@@ -54,6 +55,7 @@ class Behaviour:
     restarts: int = 0
     stop_seconds: float = 0.0
     on_ready: Callable[[Value], None] | None = None
+    execute: Callable[[Value, Value, list[str]], tuple[int, str, str]] | None = None
     start: Callable[[Value, Value, str], Process] | None = None
 
     def __post_init__(self) -> None:
@@ -123,6 +125,13 @@ class Kubelet:
         if running and previous and running.last_log:
             return running.last_log
         return self.behaviour(pod, container).log
+
+    def execute(self, pod: Value, container: Value, command: list[str]) -> tuple[int, str, str]:
+        """What exec answers: exit status, stdout, stderr."""
+        run = self.behaviour(pod, container).execute
+        if run:
+            return run(pod, container, command)
+        return 126, "", f"the stand-in runs no command in {container.get('image')}: give its Behaviour `execute`\n"
 
     def close(self) -> None:
         """Ends all processes."""
