@@ -32,8 +32,9 @@ from . import tools
 from .controllers.kubelet import Behaviour
 from .server import Fault
 from .standin import NEWEST, StandIn
+from .triton import triton_pods
 
-__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster"]
+__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster", "triton_pods"]
 REAL = "SERVING_TRITON_TEST_KUBECONFIG"
 
 
@@ -99,11 +100,11 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36") -> Iterator[Cluster]:
-    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version: of the stand-in."""
+def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False) -> Iterator[Cluster]:
+    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version, forward: see `StandIn`."""
     real = os.environ.get(REAL)
     if real:
         yield Cluster(folder, Path(real).resolve(), tools_name, None)
         return
-    with StandIn(version) as stand_in:
+    with StandIn(version, forward=forward) as stand_in:
         yield Cluster(folder, stand_in.kubeconfig(folder / "kubeconfig"), tools_name, stand_in)

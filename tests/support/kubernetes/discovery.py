@@ -113,7 +113,7 @@ def openapi(registry: Registry, group_name: str, version: str, server_version: s
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": {}}}
 
 
-# --- OpenAPI v2, which kubectl asks for a List. As protobuf, because clients read no other; field numbers are those of gnostic's openapi_v2.
+# --- OpenAPI v2, which kubectl reads for a List, and only as protobuf. Field numbers are those of gnostic's openapi_v2.
 
 
 def openapi_v2(registry: Registry) -> bytes:
