@@ -8,6 +8,8 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.kubernetes import fields, ownership, patches
 from support.kubernetes.errors import ApiError
 from support.kubernetes.ownership import Owner
@@ -176,3 +178,48 @@ def test_ports_are_keyed_by_number_and_protocol() -> None:
     renamed = {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80, "name": "web"}]}}
     new, _owners = ownership.server_side_apply(SERVICE, live, renamed, HELM, force=False)
     assert new["spec"]["ports"] == [{"port": 80, "name": "web", "protocol": "TCP"}]
+
+
+CONTAINERS = st.lists(
+    st.builds(
+        lambda name, image, ports, env: container(
+            name,
+            image,
+            ports=[{"containerPort": number, "protocol": "TCP"} for number in sorted(ports)],
+            env=[{"name": key, "value": value} for key, value in sorted(env.items())],
+        ),
+        st.sampled_from("abcd"),
+        st.sampled_from(["x:1", "x:2"]),
+        st.sets(st.sampled_from([80, 81]), min_size=1),
+        st.dictionaries(st.sampled_from("AB"), st.sampled_from("12"), min_size=1),
+    ),
+    min_size=1,
+    unique_by=lambda each: each["name"],
+)
+DEPLOYMENTS = st.builds(
+    lambda containers, labels, replicas: deployment(*containers, replicas=replicas, **labels),
+    CONTAINERS,
+    st.dictionaries(st.sampled_from("xy"), st.sampled_from("12"), min_size=1),
+    st.sampled_from([None, 1, 2]),
+)
+
+
+@given(DEPLOYMENTS, DEPLOYMENTS)
+def test_one_applier_gets_exactly_what_it_applies(first: dict[str, Any], second: dict[str, Any]) -> None:
+    applied = apply(apply(None, first), second)
+    assert _bare(applied) == second
+    assert apply(applied, second) == applied
+    assert ownership.read(applied) == {HELM: fields.owned_fields(DEPLOYMENT, second)}
+
+
+@given(DEPLOYMENTS, DEPLOYMENTS)
+def test_what_two_appliers_force_is_what_the_last_one_said(first: dict[str, Any], second: dict[str, Any]) -> None:
+    both = apply(apply(None, first), second, KUBECTL, force=True)
+    wanted = fields.owned_fields(DEPLOYMENT, second)
+    assert all(fields.value_at(DEPLOYMENT, both, path) == fields.value_at(DEPLOYMENT, second, path) for path in wanted)
+    alone = apply(both, {"metadata": {"name": "a"}}, HELM)
+    assert fields.owned_fields(DEPLOYMENT, _bare(alone)) == wanted
+
+
+def _bare(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "metadata": {name: each for name, each in value["metadata"].items() if name != "managedFields"}}
