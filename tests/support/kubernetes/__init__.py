@@ -117,11 +117,13 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False) -> Iterator[Cluster]:
-    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version, forward: see `StandIn`."""
+def open_cluster(
+    folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False, hide: bool = False
+) -> Iterator[Cluster]:
+    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. The others: see `StandIn`."""
     real = os.environ.get(REAL)
     if real:
         yield Cluster(folder, Path(real).resolve(), tools_name, None)
         return
-    with StandIn(version, forward=forward) as stand_in:
+    with StandIn(version, forward=forward, hide=hide) as stand_in:
         yield Cluster(folder, stand_in.kubeconfig(folder / "kubeconfig"), tools_name, stand_in)

@@ -141,6 +141,8 @@ def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> No
         ("v1", "Service", {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}}, "30000-32767"),
         ("v1", "Secret", {"data": {"a": "no base64!"}}, "illegal base64"),
         ("v1", "ConfigMap", {"data": {"a/b": "c"}}, "valid config key"),
+        ("v1", "ConfigMap", {"data": {"a": "b" * (1024 * 1024 + 1)}}, "may not be more than 1048576 bytes"),
+        ("v1", "ConfigMap", {"metadata": {"name": "a", "annotations": {"a": "b" * (256 * 1024)}}}, "may not be more than 262144 bytes"),
         (
             "autoscaling/v2",
             "HorizontalPodAutoscaler",
@@ -153,6 +155,14 @@ def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> No
 )
 def test_other_kinds_that_the_server_would_refuse(api_version: str, kind: str, value: dict[str, Any], told: str) -> None:
     assert any(told in each for each in problems(api_version, kind, {"metadata": {"name": "a"}, "kind": kind, **value}))
+
+
+def test_what_is_accepted_with_a_warning() -> None:
+    twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    value = deployment(containers=[{"name": "main", "image": "a", "env": twice}])
+    told = list(validation.warnings(resource("apps/v1", "Deployment"), value))
+    assert told == ['spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply']
+    assert not list(validation.warnings(resource("apps/v1", "Deployment"), deployment()))
 
 
 def test_selectors_and_strategies_of_deployments() -> None:
