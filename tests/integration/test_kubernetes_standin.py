@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import kubernetes as client
 import pytest
 from kubernetes.stream import portforward, stream
-from support.kubernetes import Behaviour, Cluster, Fault, open_cluster, triton_pods
+from support.kubernetes import Behaviour, Cluster, Fault, command_pods, open_cluster, triton_pods
 from support.kubernetes.manifests import PAUSE, custom_definition, deployment, service, write_chart
 from support.kubernetes.schemas import supported_versions
 from support.tritonserver import write_add_sub
@@ -514,10 +514,18 @@ def test_pods_are_reached_in_every_way(both: Cluster) -> None:
     assert both.run("kubectl", "logs", name).stdout == "listening\n"
 
 
-def test_the_python_client_executes_and_forwards(cluster: Cluster) -> None:
-    cluster.configured.behave("greeter", Behaviour(start=Greeter, execute=lambda pod, container, command: (0, "done", "")))
-    cluster.apply(pod("web", "greeter:1"))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+def test_the_python_client_executes_and_forwards_to_hidden_pods(tmp_path: Path) -> None:
+    with open_cluster(tmp_path, hide=True) as cluster:
+        cluster.configured.behave("greeter", Behaviour(start=Greeter, execute=lambda pod, container, command: (0, "done", "")))
+        cluster.apply(pod("web", "greeter:1"))
+        cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+        with pytest.raises(OSError, match="refused"):
+            urlopen(f"http://{cluster.get('pod', 'web')['status']['podIP']}:8000", timeout=5)
+        assert cluster.kubectl("get", "--raw", "/api/v1/namespaces/default/pods/web:8000/proxy/x") == "web /x"
+        execute_and_forward(cluster)
+
+
+def execute_and_forward(cluster: Cluster) -> None:
     core = client.client.CoreV1Api(client.config.new_client_from_config(str(cluster.kubeconfig)))
     assert stream(core.connect_get_namespaced_pod_exec, "web", "default", command=["x"], stdout=True, stderr=True) == "done"
     core = client.client.CoreV1Api(client.config.new_client_from_config(str(cluster.kubeconfig)))
@@ -529,6 +537,30 @@ def test_the_python_client_executes_and_forwards(cluster: Cluster) -> None:
     while not answer.endswith(b"/by-channel"):
         answer += connection.recv(4096)
     forwarded.close()
+
+
+def test_commands_of_containers_run(cluster: Cluster) -> None:
+    cluster.configured.behave("command", command_pods(cluster.configured))
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "code"},
+        "data": {"say.py": "import sys; sys.exit(sys.argv[1])"},
+    }
+    finds, fails = (
+        pod("finds", "command:1", command=["cat", "/code/say.py"]),
+        pod("fails", "command:1", args=["python3", "/code/say.py", "no"]),
+    )
+    for each in (finds, fails):
+        each["spec"].update(restartPolicy="Never", volumes=[{"name": "code", "configMap": {"name": "code"}}])
+        each["spec"]["containers"][0]["volumeMounts"] = [{"name": "code", "mountPath": "/code"}]
+    cluster.apply(config, finds, fails)
+    phases = {"finds": "Succeeded", "fails": "Failed"}
+    for name, phase in phases.items():
+        cluster.kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"pod/{name}", "--timeout=20s")
+    assert cluster.run("kubectl", "logs", "finds").stdout == config["data"]["say.py"]  # type: ignore[index]
+    assert cluster.run("kubectl", "logs", "fails").stdout == "no\n"
+    assert cluster.get("pod", "fails")["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
 
 
 def test_real_tritons_roll_without_a_failed_request(tmp_path: Path) -> None:

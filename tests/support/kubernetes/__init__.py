@@ -30,12 +30,13 @@ from typing import Any
 import pytest
 
 from . import tools
+from .containers import command_pods
 from .controllers.kubelet import Behaviour
 from .server import Fault
 from .standin import NEWEST, StandIn
 from .triton import triton_pods
 
-__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster", "triton_pods"]
+__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "command_pods", "open_cluster", "triton_pods"]
 REAL = "SERVING_TRITON_TEST_KUBECONFIG"
 
 

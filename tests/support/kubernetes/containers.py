@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .controllers.kubelet import Behaviour
+
 if TYPE_CHECKING:
     from .standin import StandIn
 
@@ -124,6 +126,11 @@ class Container:
         value = self._stand_in.get("v1", kind, name, self._pod["metadata"]["namespace"]) or {}
         data = value.get("data") or {}
         return {key: base64.b64decode(text) if kind == "Secret" else text.encode() for key, text in data.items()}
+
+
+def command_pods(stand_in: StandIn, volumes: Mapping[str, Path] | None = None) -> Behaviour:
+    """Pods whose containers run their commands. volumes: see `Container`."""
+    return Behaviour(start=lambda pod, spec, _address: CommandPod(Container(stand_in, pod, spec, volumes or {})))
 
 
 class CommandPod:
