@@ -270,7 +270,8 @@ class Routes:
         metadata: dict[str, Any] = {"resourceVersion": version}
         limit = int(asked.query.get("limit") or 0)
         if limit and len(values) > limit:
-            metadata["remainingItemCount"] = len(values) - limit
+            if not asked.query.get("labelSelector") and not asked.query.get("fieldSelector"):
+                metadata["remainingItemCount"] = len(values) - limit
             values = values[:limit]
             metadata["continue"] = base64.b64encode(json.dumps([version, *_place(values[-1])]).encode()).decode()
         return Answer(body=self._shown_list(asked, target, [self.in_version(target.resource, each) for each in values], metadata))

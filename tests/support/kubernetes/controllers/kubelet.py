@@ -94,6 +94,7 @@ class Kubelet:
         self._addresses: dict[str, str] = {}
         self._count = 0
         manager.handle(PODS, self.pod)
+        manager.handle(NODES, self.node)
         manager.followers.append(self._changed)
 
     # --- configuration
@@ -162,6 +163,12 @@ class Kubelet:
                 each.process.stop(0)
         for stopper in self._stoppers.values():
             stopper.join()
+
+    def node(self, item: Item, node: Value | None) -> None:
+        """The pods of a node that is gone go too."""
+        for pod in self._manager.api.store.all(PODS) if node is None else ():
+            if pod["spec"].get("nodeName") == item.name:
+                self._manager.delete(PODS, pod, AT_ONCE)
 
     # --- one pod
 
