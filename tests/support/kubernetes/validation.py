@@ -394,11 +394,19 @@ def _immutable_core(resource: Resource, new: Value, old: Value) -> Iterator[Caus
         names = ("accessModes", "storageClassName", "volumeName", "volumeMode", "selector")
         if any(spec.get(name) != before[name] for name in names if name in before):
             yield Cause("spec", "Forbidden: spec is immutable after creation except resources.requests", "FieldValueForbidden")
+        if _is_smaller(spec, before):
+            told = "Forbidden: field can not be less than status.capacity"
+            yield Cause("spec.resources.requests.storage", told, "FieldValueForbidden")
     fixed = resource.key in (("", "secrets"), ("", "configmaps")) and old.get("immutable")
     if fixed and any(new.get(name) != old.get(name) for name in ("data", "binaryData", "immutable")):
         yield Cause("data", "Forbidden: field is immutable when `immutable` is set", "FieldValueForbidden")
     if resource.key == ("", "secrets") and new.get("type") != old.get("type"):
         yield Cause("type", f'Invalid value: "{new.get("type")}": field is immutable')
+
+
+def _is_smaller(spec: Value, before: Value) -> bool:
+    amounts = [((each.get("resources") or {}).get("requests") or {}).get("storage") for each in (spec, before)]
+    return all(map(_is_amount, amounts)) and quantity(amounts[0]) < quantity(amounts[1])
 
 
 def _fixed_of_pod(spec: Value) -> dict[str, Any]:

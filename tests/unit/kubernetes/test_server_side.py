@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from support.kubernetes import admission, defaults, protobuf, selectors, tables,
 from support.kubernetes.errors import ApiError
 from support.kubernetes.resources import Registry, Resource, version_order
 from support.kubernetes.schemas import Schemas, canonical_quantity, examine, normalize, quantity, supported_versions
+from support.kubernetes.store import Store
 from support.kubernetes.triton import parse_options, pre_stop_seconds
 
 SCHEMAS = Schemas("1.36")
@@ -176,6 +178,31 @@ def test_selectors_and_strategies_of_deployments() -> None:
     changed["spec"]["selector"] = {"matchLabels": {"app": "b"}}
     causes = validation.problems(resource("apps/v1", "Deployment"), changed, deployment())
     assert any("field is immutable" in cause.message for cause in causes)
+
+
+def test_claims_grow_and_do_not_shrink() -> None:
+    def claim(size: str, **spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}}
+
+    kind = resource("v1", "PersistentVolumeClaim")
+    assert not validation.problems(kind, claim("2Gi"), claim("1Gi"))
+    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi"))[0].message
+    assert "immutable" in validation.problems(kind, claim("1Gi", storageClassName="b"), claim("1Gi", storageClassName="a"))[0].message
+
+
+def test_a_service_leaves_the_ports_of_its_former_type_behind() -> None:
+    store = Store()
+    gate, kind = admission.Admission(store), resource("v1", "Service")
+    value = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+    defaults.fill(kind, value)
+    gate.admit(kind, value, None, lambda _warning: None)
+    assert value["spec"]["ports"][0]["nodePort"] == 30000
+    assert value["spec"]["clusterIP"].startswith("10.96.")
+    changed = copy.deepcopy(value)
+    changed["spec"]["type"] = "ClusterIP"
+    gate.admit(kind, changed, value, lambda _warning: None)
+    assert "nodePort" not in changed["spec"]["ports"][0]
+    assert not validation.problems(kind, changed, value)
 
 
 def test_pod_security_names_every_violation() -> None:
