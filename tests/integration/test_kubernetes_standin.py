@@ -557,11 +557,20 @@ def test_commands_of_containers_run(cluster: Cluster) -> None:
     for each in (finds, fails):
         each["spec"].update(restartPolicy="Never", volumes=[{"name": "code", "configMap": {"name": "code"}}])
         each["spec"]["containers"][0]["volumeMounts"] = [{"name": "code", "mountPath": "/code"}]
-    cluster.apply(config, finds, fails)
-    phases = {"finds": "Succeeded", "fails": "Failed"}
+    copies = pod("copies", "command:1", command=["cat", "/copy/say.py"])
+    copies["spec"].update(finds["spec"] | {"containers": copies["spec"]["containers"]})
+    copies["spec"]["volumes"] = [*finds["spec"]["volumes"], {"name": "copy", "emptyDir": {}}]
+    mounts = [{"name": "code", "mountPath": "/code"}, {"name": "copy", "mountPath": "/copy"}]
+    copies["spec"]["containers"][0]["volumeMounts"] = mounts
+    copies["spec"]["initContainers"] = [
+        {"name": "copy", "image": "command:1", "command": ["cp", "/code/say.py", "/copy/say.py"], "volumeMounts": mounts}
+    ]
+    cluster.apply(config, finds, fails, copies)
+    phases = {"finds": "Succeeded", "fails": "Failed", "copies": "Succeeded"}
     for name, phase in phases.items():
         cluster.kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"pod/{name}", "--timeout=20s")
     assert cluster.run("kubectl", "logs", "finds").stdout == config["data"]["say.py"]  # type: ignore[index]
+    assert cluster.run("kubectl", "logs", "copies").stdout == config["data"]["say.py"]  # type: ignore[index]
     assert cluster.run("kubectl", "logs", "fails").stdout == "no\n"
     assert cluster.get("pod", "fails")["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
 

@@ -129,8 +129,8 @@ class Container:
 
 
 def command_pods(stand_in: StandIn, volumes: Mapping[str, Path] | None = None) -> Behaviour:
-    """Pods whose containers run their commands. volumes: see `Container`."""
-    return Behaviour(start=lambda pod, spec, _address: CommandPod(Container(stand_in, pod, spec, volumes or {})))
+    """Pods whose containers run their commands, init containers among them. volumes: see `Container`."""
+    return Behaviour(start=lambda pod, spec, _address: CommandPod(Container(stand_in, pod, spec, volumes or {})), initial=True)
 
 
 class CommandPod:

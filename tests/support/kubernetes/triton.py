@@ -33,9 +33,15 @@ _IMAGES_OWN = (*_ADDRESSES, "backend-directory", "cache-directory", "repoagent-d
 
 
 def triton_pods(
-    stand_in: StandIn, repository: Path | None = None, version: str = "2.51", volumes: Mapping[str, Path] | None = None
+    stand_in: StandIn,
+    repository: Path | None = None,
+    version: str = "2.51",
+    volumes: Mapping[str, Path] | None = None,
+    *,
+    initial: bool = False,
 ) -> Behaviour:
-    """repository: takes the place of any --model-repository. volumes: a claim's name or a hostPath → a folder."""
+    """repository: takes the place of any --model-repository. volumes: a claim's name or a hostPath → a folder. initial: run the commands of
+    init containers too, which are taken to have succeeded otherwise."""
     # Not in the controllers' thread, which everything waits for.
     install(version)
     python_environment()
@@ -45,7 +51,7 @@ def triton_pods(
         words = server_words(container)
         return TritonPod(container, words, address, repository, version) if words else CommandPod(container)
 
-    return Behaviour(start=start)
+    return Behaviour(start=start, initial=initial)
 
 
 def server_words(container: Container) -> list[str]:

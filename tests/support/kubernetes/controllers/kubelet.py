@@ -47,6 +47,7 @@ class Behaviour:
     reason: of the end (Error, OOMKilled, Completed). restarts: how often it was started again. stop_seconds: how long it takes to end.
     on_ready: called once for each pod that becomes ready, with the store's lock held. execute: what exec does, from the pod, the container
     and the command to (exit status, stdout, stderr). start: starts a real process, from the pod, the container and the pod's address.
+    initial: whether init containers are started so as well. policy: when to restart, set by the kubelet.
     """
 
     state: str = "ready"
@@ -60,6 +61,8 @@ class Behaviour:
     on_ready: Callable[[Value], None] | None = None
     execute: Callable[[Value, Value, list[str]], tuple[int, str, str]] | None = None
     start: Callable[[Value, Value, str], Process] | None = None
+    initial: bool = False
+    policy: str = ""
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -230,7 +233,10 @@ class Kubelet:
 
     def _run(self, item: Item, pod: Value) -> None:
         problem = missing_references(self._manager, pod)
-        initial = [(each, self._state(pod, each, initial=True)) for each in pod["spec"].get("initContainers") or []]
+        initial: list[tuple[Value, dict[str, Any]]] = []
+        for each in pod["spec"].get("initContainers") or []:
+            its_turn = not problem and all(state["done"] for _before, state in initial)
+            initial.append((each, self._state(pod, each, initial=True) if its_turn else _waiting("PodInitializing")))
         initialized = not problem and all(state["done"] for _each, state in initial)
         mains = [(each, self._state(pod, each) if initialized else _waiting("PodInitializing")) for each in pod["spec"]["containers"]]
         if problem:
@@ -280,9 +286,10 @@ class Kubelet:
         """What a container is at now. done: an init container that lets the next ones start."""
         behaviour = self.behaviour(pod, container)
         running = self._running.setdefault((pod["metadata"]["uid"], container["name"]), Running())
-        if behaviour.start and not initial:
-            return self._real(pod, container, running, behaviour)
         ends = (initial and container.get("restartPolicy") != "Always") or pod["spec"]["restartPolicy"] != "Always"
+        if behaviour.start and (behaviour.initial or not initial):
+            policy = "OnFailure" if initial and ends and pod["spec"]["restartPolicy"] == "Always" else pod["spec"]["restartPolicy"]
+            return self._real(pod, container, running, replace(behaviour, policy=policy))
         wait = behaviour.seconds - (time.monotonic() - running.started)
         if behaviour.state == "crash" and not initial and pod["spec"]["restartPolicy"] == "Never":
             return _ended(running, replace(behaviour, exit_code=behaviour.exit_code or 1))
@@ -304,8 +311,8 @@ class Kubelet:
         code = running.process.exit_code()
         if code is not None:
             running.last_log = running.process.log()
-            ended, policy = replace(behaviour, exit_code=code, restarts=running.restarts), pod["spec"]["restartPolicy"]
-            if policy == "Never" or (policy == "OnFailure" and not code):
+            ended = replace(behaviour, exit_code=code, restarts=running.restarts)
+            if behaviour.policy == "Never" or (behaviour.policy == "OnFailure" and not code):
                 return _ended(running, ended)
             if running.restarts >= 1:
                 return {**_crash(pod, container, ended, running), "again": None}
