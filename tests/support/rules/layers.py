@@ -34,7 +34,7 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
     return Layer(frozenset(below), ansible, lazy)
 
 
-_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "report", "module")
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "kubernetes", "report", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -45,6 +45,8 @@ LAYERS: Mapping[str, Layer] = {
     # Downloads go through Ansible's own HTTP client, which knows proxies and certificates.
     "fetch": _layer("core", "repository", "stores", "fetch", ansible=True),
     "host": _layer("core", "host"),
+    # What runs in a cluster takes the server's options as they are everywhere.
+    "kubernetes": _layer("core", "server", "kubernetes"),
     "report": _layer("core", "report"),
     "module": _layer("core", ansible=True),
     "modules": _layer(*_UTILS, ansible=True, lazy=SDKS),

@@ -126,6 +126,13 @@ annotations:
 {{- if and $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled -}}
 {{- fail "monitoring: serviceMonitor and podMonitor would scrape every replica twice. Enable one." -}}
 {{- end -}}
+{{- if and (eq $v.autoscaling.type "hpa") (lt (int $v.autoscaling.minReplicas) 1) -}}
+{{- fail "autoscaling.minReplicas: an HPA keeps one replica at least. Give 1, or use keda." -}}
+{{- end -}}
+{{- $tag := regexFind "^[0-9]{2}\\.[0-9]{2}" $v.image.tag -}}
+{{- if and $tag (le (atoi (replace "." "" $tag)) 2310) (or $v.restrictedApis.enabled (not (kindIs "invalid" $v.server.grpcMaxConnectionAge))) -}}
+{{- fail (printf "image.tag: the tritonserver of %s knows neither --http-restricted-api nor --grpc-max-connection-age. Set restrictedApis.enabled to false and server.grpcMaxConnectionAge to null, or use a newer image." $tag) -}}
+{{- end -}}
 {{- $http := index $v.server.options "allow-http" -}}
 {{- if and (not (kindIs "invalid" $http)) (eq (toString $http) "false") -}}
 {{- fail "server.options.allow-http: the probes ask over HTTP. Leave it on, and keep strangers out by networkPolicy." -}}

@@ -138,7 +138,7 @@ volumeMounts:
 {{- end }}
 {{- if $v.cache.enabled }}
 - name: cache
-  {{- include "triton.volumeSource" (dict "root" . "name" "cache" "volume" $v.cache.volume) | nindent 2 }}
+  {{- include "triton.volumeSource" (dict "root" . "name" "cache" "volume" (empty $v.cache.volume | ternary (dict "emptyDir" (dict)) $v.cache.volume)) | nindent 2 }}
 {{- end }}
 {{- if $v.condaPack.enabled }}
 - name: conda-pack

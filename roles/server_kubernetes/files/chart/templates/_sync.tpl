@@ -72,14 +72,11 @@ volumeMounts:
 name: copy-environment
 image: {{ include "triton.image" (dict "image" $conda.image) }}
 imagePullPolicy: {{ $conda.image.pullPolicy }}
-command: [cp, {{ printf "%s/%s" (trimSuffix "/" $conda.sourcePath) $conda.fileName | quote }}, {{ printf "%s/" (trimSuffix "/" $conda.mountPath) | quote }}]
+command: [cp, {{ printf "%s/%s" (trimSuffix "/" $conda.sourcePath) $conda.fileName | quote }}, /serving-triton/conda-pack/]
 securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
 resources:
   requests: {cpu: 100m, memory: 64Mi}
 volumeMounts:
-  {{- /* The archive's own folder in the image must not be hidden by the volume. */}}
-  {{- if eq (trimSuffix "/" $conda.sourcePath) (trimSuffix "/" $conda.mountPath) }}
-  {{- fail "condaPack: sourcePath and mountPath are the same folder, so the volume would hide the archive. Change mountPath." }}
-  {{- end }}
-  - {name: conda-pack, mountPath: {{ $conda.mountPath }}}
+  {{- /* Not at mountPath, which may be the archive's own folder in this image. */}}
+  - {name: conda-pack, mountPath: /serving-triton/conda-pack}
 {{- end -}}

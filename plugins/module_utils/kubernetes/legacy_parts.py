@@ -1,0 +1,280 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The parts that other charts' values have in common, each translated once. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+
+from ..core.errors import InputError
+from ..server.options import BOOLEAN, KNOWN, REPEATABLE
+from .translation import Translation
+
+# What deploy/aws and its kin have where the user's own values belong.
+_PLACEHOLDERS = frozenset({"AWS_REGION", "AWS_SECRET_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+_SECRETS = {"region": "region", "id": "aws.accessKeyId", "key": "aws.secretAccessKey"}
+_PROBE = ("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds")
+_GPU = "nvidia.com/gpu"
+# The last release whose server knows neither --http-restricted-api nor --grpc-max-connection-age, and the first with --metrics-config.
+_OLD, _SUMMARIES = (23, 10), (23, 3)
+# What the chart sets by values of its own.
+_DECIDED = {"exit-timeout-secs": "server.exitTimeoutSeconds", "http-port": "server.ports.http", "grpc-port": "server.ports.grpc"}
+_DECIDED |= {"metrics-port": "server.ports.metrics", "grpc-max-connection-age": "server.grpcMaxConnectionAge"}
+
+
+# --- the image
+
+
+def image_name(t: Translation) -> None:
+    """image.imageName, a whole reference."""
+    name = t.get("image.imageName")
+    if name:
+        rest, _at, digest = str(name).partition("@")
+        head, _slash, last = rest.rpartition("/")
+        last, _colon, tag = last.partition(":")
+        parts = [*head.split("/"), last] if head else [last]
+        named = len(parts) > 1 and ("." in parts[0] or ":" in parts[0] or parts[0] == "localhost")
+        t.put("image.registry", parts[0] if named else "docker.io")
+        t.put("image.repository", "/".join(parts[1:] if named else parts))
+        if tag:
+            t.put("image.tag", tag)
+        if digest:
+            t.put("image.digest", digest)
+        t.say("image.imageName became image.registry, image.repository and image.tag.")
+    t.move("image.pullPolicy", "image.pullPolicy")
+    old_server(t)
+
+
+def image_parts(t: Translation, complete: Callable[[str], str] | None = None, remark: str = "") -> None:
+    """image.registry, repository, tag, pullPolicy. complete: what that chart made of the tag."""
+    for name in ("registry", "repository", "pullPolicy"):
+        t.move(f"image.{name}", f"image.{name}")
+    t.move("image.tag", "image.tag", lambda tag: (complete or str)(yaml_tag(tag)), remark)
+    old_server(t)
+
+
+def yaml_tag(tag: object) -> str:
+    """YAML reads 22.05 as a number, and 22.10 as 22.1: releases have two digits for the month."""
+    text = str(tag)
+    return f"{text}0" if isinstance(tag, float) and re.fullmatch(r"\d\d\.\d", text) else text
+
+
+def old_server(t: Translation) -> None:
+    """An old image's server refuses options that it does not know: switch off what this chart adds."""
+    found = re.match(r"(\d\d)\.(\d\d)", t.new.get("image", {}).get("tag", ""))
+    release = tuple(map(int, found.groups())) if found else (99, 1)
+    if release > _OLD or "restrictedApis" in t.new:
+        return
+    t.put("restrictedApis.enabled", False)
+    t.put("server.grpcMaxConnectionAge", None)
+    t.say("The image's tritonserver is too old for restricted APIs over HTTP and for grpc-max-connection-age: both are off.")
+    if release < _SUMMARIES:
+        t.put("server.options.metrics-config", None)
+        t.say("It has no latency summaries either.")
+
+
+def pull_secrets(t: Translation) -> None:
+    """imagePullSecrets, as names or as Kubernetes has them."""
+    secrets = t.get("imagePullSecrets")
+    if secrets:
+        names = secrets if isinstance(secrets, list) else [secrets]
+        t.put("imagePullSecrets", [each if isinstance(each, dict) else {"name": str(each)} for each in names])
+        t.say("imagePullSecrets is the same here.")
+
+
+def conda_pack(t: Translation, variant: str) -> None:
+    """tritonEnv, image.condaPackPath and image.condaPackFileName."""
+    if t.get("tritonEnv") is None:
+        return
+    t.put("condaPack.enabled", True)
+    for name in ("registry", "repository", "pullPolicy"):
+        t.move(f"tritonEnv.{name}", f"condaPack.image.{name}")
+    t.move("tritonEnv.tag", "condaPack.image.tag", lambda tag: f"{yaml_tag(tag)}-{variant}", "as that chart completed it")
+    folder = str(t.get("image.condaPackPath", "/conda-pack"))
+    t.put("condaPack.sourcePath", folder)
+    t.put("condaPack.mountPath", folder)
+    t.say("image.condaPackPath became condaPack.sourcePath and condaPack.mountPath. It lies in the pod, no longer in a folder of the node.")
+    t.move("image.condaPackFileName", "condaPack.fileName")
+
+
+# --- the models
+
+
+def repository(t: Translation, old: str, *, same_path: bool = False) -> None:
+    """A repository's URL, or a folder of the nodes. same_path: it is mounted under the same path."""
+    where = t.get(old)
+    if not where:
+        return
+    where = str(where)
+    if re.match(r"(s3|gs|as)://", where):
+        t.put("modelRepository.url", where)
+        t.say(f"{old} became modelRepository.url.")
+    elif where.startswith("/"):
+        t.put("modelRepository.volume", {"hostPath": {"path": where, "type": "DirectoryOrCreate"}})
+        if same_path:
+            t.put("modelRepository.mountPath", where)
+        t.say(f"{old} became modelRepository.volume.hostPath. Pod Security restricted forbids it: a claim would be allowed.")
+    else:
+        remedy = "Give a URL (s3://, gs://, as://) or an absolute path."
+        raise InputError(f"{where!r} is no repository that Triton can read", where=old, remedy=remedy)
+
+
+def nfs(t: Translation) -> None:
+    """image.modelRepositoryServer and image.modelRepositoryPath of deploy/k8s-onprem."""
+    server, folder = t.get("image.modelRepositoryServer"), t.get("image.modelRepositoryPath")
+    if not server or not folder:
+        return
+    if "<" in str(server):
+        t.say("image.modelRepositoryServer is still that chart's placeholder and was left out: give modelRepository.volume.nfs.")
+        return
+    t.put("modelRepository.volume", {"nfs": {"server": str(server), "path": str(folder)}})
+    t.say("image.modelRepositoryServer and image.modelRepositoryPath became modelRepository.volume.nfs.")
+
+
+def credentials(t: Translation, token: str) -> None:
+    """secret.region, id, key and the session token, all in base64 as those charts want them."""
+    for old, new in {**_SECRETS, token: "aws.sessionToken"}.items():
+        value = t.get(f"secret.{old}")
+        if not value:
+            continue
+        plain = decoded(str(value))
+        if plain in _PLACEHOLDERS:
+            t.say(f"secret.{old} is still that chart's placeholder and was left out.")
+            continue
+        t.put(f"credentials.{new}", plain)
+        how = "without its base64" if plain != value else "taken as it is, for it is no base64"
+        t.say(f"secret.{old} became credentials.{new}, {how}.")
+    if t.get("secret"):
+        t.say("The Secret is this release's own now: the fixed name aws-credentials let two releases collide.")
+
+
+def decoded(value: str) -> str:
+    """A text without its base64; as it is where it has none."""
+    try:
+        plain = base64.b64decode(value, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return value
+    return plain.rstrip("\n") if plain.rstrip("\n").isprintable() and plain else value
+
+
+# --- the server
+
+
+def server_flags(t: Translation) -> None:
+    """image.logVerboseLevel and image.allowGPUMetrics."""
+    t.move("image.logVerboseLevel", "server.options.log-verbose", int)
+    t.move("image.allowGPUMetrics", "server.options.allow-gpu-metrics", bool)
+
+
+def server_args(t: Translation, old: str) -> None:
+    """Arguments of tritonserver as texts."""
+    more = []
+    for argument in t.get(old) or []:
+        name, _equals, text = str(argument).removeprefix("--").partition("=")
+        if name in ("model-repository", "model-store"):
+            _repository_argument(t, text)
+        elif name in _DECIDED:
+            t.put(_DECIDED[name], int(text))
+            t.say(f"--{name} became {_DECIDED[name]}.")
+        elif name == "disable-auto-complete-config" or (name in KNOWN and name not in REPEATABLE and KNOWN[name] == BOOLEAN):
+            t.put(f"server.options.{name}", text.lower() != "false")
+            t.say(f"--{name} became server.options.{name}.")
+        elif name in KNOWN and name not in REPEATABLE:
+            t.put(f"server.options.{name}", int(text) if re.fullmatch(r"\d+", text) else text)
+            t.say(f"--{name} became server.options.{name}.")
+        else:
+            more.append(str(argument))
+            t.say(f"--{name} became one of server.arguments.")
+    if more:
+        t.put("server.arguments", more)
+    if "model-control-mode" not in t.new.get("server", {}).get("options", {}):
+        t.put("server.options.model-control-mode", "none")
+        t.say("tritonserver's own default of model-control-mode, none, is kept. With explicit, models are changed without a restart.")
+
+
+def _repository_argument(t: Translation, where: str) -> None:
+    new = t.new.setdefault("modelRepository", {})
+    if "volume" in new:
+        new["mountPath"] = where
+        t.say(f"--model-repository became modelRepository.mountPath, {where}.")
+    elif "url" in new or where.startswith("/"):
+        new.setdefault("extra", []).append(where)
+        t.say(f"--model-repository={where} became one of modelRepository.extra. Where it is a path, mount something there by extraVolumes.")
+    else:
+        new["url"] = where
+        t.say("--model-repository became modelRepository.url.")
+
+
+def gpus(t: Translation) -> None:
+    """image.numGpus, and image.numCpus of deploy/aws' kin."""
+    t.move("image.numGpus", "gpu.count", int)
+    cpus = t.get("image.numCpus")
+    if cpus is not None:
+        t.put("resources", {"requests": {"cpu": str(cpus)}, "limits": {"cpu": str(cpus)}})
+        t.say("image.numCpus became resources.requests.cpu and resources.limits.cpu.")
+
+
+def resources(t: Translation) -> None:
+    """resources as Kubernetes has them; the GPUs become gpu.count."""
+    given = t.get("resources")
+    if not given:
+        return
+    limits = dict(given.get("limits") or {})
+    requests = {name: value for name, value in (given.get("requests") or {}).items() if name != _GPU}
+    count = limits.pop(_GPU, None)
+    t.put("resources", {"requests": requests, "limits": limits})
+    t.put("gpu.count", int(count or 0))
+    t.say(f"resources is the same here, but for {_GPU}, which became gpu.count.")
+
+
+def probes(t: Translation) -> None:
+    """deployment.livenessProbe and deployment.readinessProbe."""
+    for old, new in (("livenessProbe", "liveness"), ("readinessProbe", "readiness")):
+        for name in _PROBE:
+            t.move(f"deployment.{old}.{name}", f"probes.{new}.{name}", int)
+    if t.get("deployment"):
+        t.say("probes.startup waits for the models now, so initialDelaySeconds and high failureThresholds can go.")
+
+
+# --- the Services and scaling
+
+
+def service(t: Translation, default: str) -> None:
+    """service.type, which those charts have a default of their own for."""
+    kind = t.get("service.type", default)
+    t.put("service.type", kind)
+    t.say("service.type is the same here.")
+    if kind == "LoadBalancer":
+        t.say("The load balancer no longer shows the metrics to everyone: service.exposeMetrics brings them back.")
+
+
+def node_ports(t: Translation, pattern: str, *, lower: bool = False) -> None:
+    """Fixed ports of the nodes. pattern: the old name, with a place for http, grpc or metrics."""
+    for port in ("http", "grpc", "metrics"):
+        t.move(pattern.format(port if lower else port.title()), f"service.nodePorts.{port}", int)
+
+
+def replicas(t: Translation) -> None:
+    """minReplicaCount and maxReplicaCount."""
+    t.put("autoscaling.type", "hpa")
+    t.move("minReplicaCount", "autoscaling.minReplicas", int)
+    t.move("maxReplicaCount", "autoscaling.maxReplicas", int)
+
+
+def istio(t: Translation) -> None:
+    """Those charts always make a Gateway and a VirtualService."""
+    t.put("istio.enabled", True)
+    t.say("istio.enabled is on: that chart makes a Gateway and a VirtualService without being asked.")
+
+
+def disruption_budget(t: Translation) -> None:
+    """podDisruptionBudget; where both numbers are given, Kubernetes takes minAvailable alone."""
+    t.move("podDisruptionBudget.enabled", "podDisruptionBudget.enabled", bool)
+    least = t.move("podDisruptionBudget.minAvailable", "podDisruptionBudget.minAvailable")
+    if least is None:
+        t.move("podDisruptionBudget.maxUnavailable", "podDisruptionBudget.maxUnavailable")
+    else:
+        t.drop("podDisruptionBudget.maxUnavailable", "minAvailable is given, and the two exclude each other")
