@@ -54,15 +54,36 @@ def make_certificates(folder: Path) -> Certificates:
     return Certificates(ca=folder / "ca.pem", **files, **keys)
 
 
+class Authority:
+    """Issues certificates for as long as a test needs them. Everything is PEM."""
+
+    def __init__(self) -> None:
+        self._certificate, self._key = _certificate("authority", None, None)
+
+    @property
+    def pem(self) -> bytes:
+        return self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, name: str, subjects: list[x509.GeneralName] | None = None, organization: str = "") -> tuple[bytes, bytes]:
+        """A certificate and its key. Kubernetes takes the name for a user and the organization for a group."""
+        certificate, key = _certificate(name, (self._certificate, self._key), subjects, organization)
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(*form)
+
+
 def _write(path: Path, certificate: x509.Certificate) -> None:
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _certificate(
-    name: str, signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None, subjects: list[x509.GeneralName] | None
+    name: str,
+    signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None,
+    subjects: list[x509.GeneralName] | None,
+    organization: str = "",
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    group = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    subject = x509.Name([*group, x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = (
         x509.CertificateBuilder()
