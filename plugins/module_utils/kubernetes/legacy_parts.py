@@ -176,6 +176,9 @@ def server_args(t: Translation, old: str) -> None:
         name, _equals, text = str(argument).removeprefix("--").partition("=")
         if name in ("model-repository", "model-store"):
             _repository_argument(t, text)
+        elif name == "load-model":
+            t.new.setdefault("server", {}).setdefault("options", {}).setdefault(name, []).append(text)
+            t.say(f"--load-model={text} became one of server.options.load-model.")
         elif name in _DECIDED:
             t.put(_DECIDED[name], int(text))
             t.say(f"--{name} became {_DECIDED[name]}.")
@@ -190,9 +193,18 @@ def server_args(t: Translation, old: str) -> None:
             t.say(f"--{name} became one of server.arguments.")
     if more:
         t.put("server.arguments", more)
-    if "model-control-mode" not in t.new.get("server", {}).get("options", {}):
-        t.put("server.options.model-control-mode", "none")
+    _control_mode(t)
+
+
+def _control_mode(t: Translation) -> None:
+    """Keeps what tritonserver does by itself, where this chart would do something else."""
+    options = t.new.setdefault("server", {}).setdefault("options", {})
+    if "model-control-mode" not in options:
+        options["model-control-mode"] = "none"
         t.say("tritonserver's own default of model-control-mode, none, is kept. With explicit, models are changed without a restart.")
+    elif options["model-control-mode"] == "explicit" and "load-model" not in options:
+        options["load-model"] = []
+        t.say("That server loads nothing by itself, so server.options.load-model is empty. Leave it out to load all at the start.")
 
 
 def _repository_argument(t: Translation, where: str) -> None:

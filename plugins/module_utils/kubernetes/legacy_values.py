@@ -122,6 +122,7 @@ def _instill(t: Translation) -> None:
         t.drop("image.numGpus", "mode.useCpu says that there are none")
     else:
         parts.gpus(t)
+        t.say("mode.useCpu is off, so image.numGpus counts.")
     parts.service(t, "NodePort")
     parts.node_ports(t, "service.nodePort{}")
     for port in ("http", "grpc", "metrics"):
@@ -167,6 +168,8 @@ def _onprem(t: Translation) -> None:
         t.put("traefik.httpEntryPoints", ["triton-http"])
         t.put("traefik.grpcEntryPoints", ["triton-grpc"])
         t.say("tags.loadBalancing became traefik.enabled, with that chart's entry points.")
+    else:
+        t.say("tags.loadBalancing is off, and so is traefik.enabled.")
     if t.get("tags.openshift"):
         t.put("openshift", True)
         t.say("tags.openshift became openshift.")
