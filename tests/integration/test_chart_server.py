@@ -104,4 +104,5 @@ def test_a_model_that_is_not_there_fails_and_the_others_are_asked_all_the_same(s
 
 def test_without_the_key_the_index_stays_closed(server: tritonserver.TritonServer, tmp_path: Path) -> None:
     done = run("inference.py", server.http, file(tmp_path), key="another")
-    assert (done.returncode, done.stdout[:40]) == (1, "failed: /v2/repository/index: 403 This A"[:40])
+    assert done.returncode == 1
+    assert done.stdout.startswith("failed: /v2/repository/index: 403 ")
