@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from . import tools
 from .controllers.kubelet import Behaviour
 from .server import Fault
 from .standin import NEWEST, StandIn
+from .triton import triton_pods
 
-__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster"]
+__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster", "triton_pods"]
 REAL = "SERVING_TRITON_TEST_KUBECONFIG"
 
 
@@ -62,7 +64,7 @@ class Cluster:
         for each in places.values():
             each.mkdir(parents=True, exist_ok=True)
         inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
-        path = f"{tools.folder(self.tools)}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+        path = f"{tools.folder(self.tools)}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
         data = {"HELM_DATA_HOME": str(self.folder / "helm_data"), "KUBECONFIG": str(self.kubeconfig), "PATH": path}
         return {**inherited, **{name: str(each) for name, each in places.items()}, **data, **more}
 
@@ -89,7 +91,7 @@ class Cluster:
 
     def apply(self, *values: Mapping[str, Any], namespace: str = "default") -> None:
         """kubectl apply of manifests."""
-        manifests = "\n---\n".join(json.dumps(value) for value in values)
+        manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": values})
         self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=manifests)
 
     def get(self, what: str, name: str = "", namespace: str = "default") -> Any:
@@ -98,11 +100,11 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36") -> Iterator[Cluster]:
-    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version: of the stand-in."""
+def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False) -> Iterator[Cluster]:
+    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version, forward: see `StandIn`."""
     real = os.environ.get(REAL)
     if real:
         yield Cluster(folder, Path(real).resolve(), tools_name, None)
         return
-    with StandIn(version) as stand_in:
+    with StandIn(version, forward=forward) as stand_in:
         yield Cluster(folder, stand_in.kubeconfig(folder / "kubeconfig"), tools_name, stand_in)

@@ -26,6 +26,7 @@ class Admission:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.service_address: Callable[[int], str] = lambda count: f"10.96.{count // 250}.{count % 250 + 2}"
         self._addresses = 0
 
     def namespace(self, resource: Resource, name: str, namespace: str | None, *, creates: bool) -> None:
@@ -62,7 +63,7 @@ class Admission:
         if not spec.get("clusterIP"):
             self._addresses += 1
             before = ((old or {}).get("spec") or {}).get("clusterIP")
-            spec["clusterIP"] = before or f"10.96.{self._addresses // 250}.{self._addresses % 250 + 1}"
+            spec["clusterIP"] = before or self.service_address(self._addresses)
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
         if spec["type"] == "ClusterIP":
             return

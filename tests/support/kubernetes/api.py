@@ -114,6 +114,7 @@ class Api:
         if request.subresource != "status":
             new = self._prepare(resource, new, old, request)
         told = new["metadata"].pop("managedFields", None)
+        told = None if told == old["metadata"].get("managedFields") else told
         if _bare(new) == _bare(old) and (owners is None or owners == ownership.read(old)) and not told:
             return old
         if "generation" in old["metadata"] and _spec(new) != _spec(old):

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .resources import SUBRESOURCE_GROUPS, Registry, Resource
 
+PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
@@ -109,3 +111,31 @@ def openapi(registry: Registry, group_name: str, version: str, server_version: s
         paths[place] = {"patch": {**operation, "x-kubernetes-group-version-kind": kind, **answers}}
     info = {"title": "Kubernetes", "version": f"v{server_version}.0"}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": {}}}
+
+
+# --- OpenAPI v2, which kubectl reads for a List, and only as protobuf. Field numbers are those of gnostic's openapi_v2.
+
+
+def openapi_v2(registry: Registry) -> bytes:
+    """Like `openapi`: the PATCH of every resource takes fieldValidation and dryRun."""
+    paths = b"".join(_field(2, _field(1, f"/{each.qualified}") + _field(2, _field(8, _patch(each)))) for each in registry)
+    return _field(1, "2.0") + _field(8, paths)
+
+
+def _patch(resource: Resource) -> bytes:
+    """An Operation with its parameters and x-kubernetes-group-version-kind."""
+    names = ("dryRun", "fieldManager", "fieldValidation", "force")
+    parameters = b"".join(_field(8, _field(1, _field(2, _field(3, _field(2, "query") + _field(4, name))))) for name in names)
+    kind = json.dumps({"group": resource.group, "version": resource.version, "kind": resource.kind})
+    return parameters + _field(13, _field(1, "x-kubernetes-group-version-kind") + _field(2, _field(2, kind)))
+
+
+def _field(number: int, value: bytes | str) -> bytes:
+    """A field that holds text or a message."""
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    head, rest = number & 0x7F, number >> 7
+    return bytes([head | 0x80]) + _varint(rest) if rest else bytes([head])

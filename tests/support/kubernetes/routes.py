@@ -112,6 +112,8 @@ class Routes:
         whole = self._discovery(asked, parts)
         if whole is not None:
             return whole
+        if parts == ["openapi", "v2"]:
+            return Answer(body=discovery.openapi_v2(self.api.registry), media=discovery.PROTOBUF_V2)
         if parts[:2] == ["openapi", "v3"]:
             return Answer(body=self._openapi(parts[2:]))
         return None

@@ -20,6 +20,7 @@ from typing import Any
 
 from . import tables
 from .controllers.cluster_wide import target_port
+from .controllers.kubelet import Kubelet
 from .controllers.manager import PODS, is_true
 from .errors import ApiError, no_such_path
 from .routes import Answer, Asked, Routes, Target
@@ -64,8 +65,8 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, routes: Routes, context: ssl.SSLContext) -> None:
-        self.routes = routes
+    def __init__(self, routes: Routes, kubelet: Kubelet, context: ssl.SSLContext) -> None:
+        self.routes, self.kubelet = routes, kubelet
         self.faults: list[Fault] = []
         self.log: list[Logged] = []
         self.failures: list[str] = []
@@ -142,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _refusal(ApiError(500, "InternalError", f"Internal error occurred: {traceback.format_exc(limit=-1)}"))
 
     def _send(self, answer: Answer) -> None:
-        body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
+        body = answer.body if isinstance(answer.body, bytes) else _encoded(answer.body)
         self.send_response_only(answer.code)
         self.send_header("Content-Type", answer.media)
         self.send_header("Content-Length", str(len(body)))
@@ -293,6 +294,10 @@ def _name_and_port(name: str) -> tuple[str, str]:
     """NAME, NAME:PORT or SCHEME:NAME:PORT."""
     parts = name.split(":")
     return (parts[1], parts[2]) if len(parts) == 3 else (parts[0], parts[1] if len(parts) == 2 else "")
+
+
+def _encoded(body: Any) -> bytes:
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
 
 
 def _refusal(error: ApiError) -> Answer:

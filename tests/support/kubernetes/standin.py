@@ -24,11 +24,13 @@ from .controllers.cluster_wide import ApiServices, Autoscalers, Budgets, CustomR
 from .controllers.kubelet import Behaviour, Kubelet
 from .controllers.manager import NODES, Manager, condition
 from .controllers.workloads import Workloads
+from .forwarder import Forwarder
 from .resources import Registry
 from .routes import Routes
 from .schemas import Schemas, supported_versions
 from .server import Fault, Front, Logged
 from .store import Store
+from .triton import Network
 
 NEWEST = supported_versions()[-1]
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -40,12 +42,13 @@ _VIEW_RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list",
 
 class StandIn:
     """A cluster. It serves from the start on; `close` ends it. version: of Kubernetes, one of `schemas.supported_versions()`.
+    forward: give services addresses of loopback that lead to pods which really run.
 
     images: pattern → `Behaviour` (use `behave`). faults: list of `Fault`. log: of `Logged` requests. statuses: kind of a custom resource
     → function of the object that returns its status (use `operate`). metrics: see `Autoscalers` (use `measure`).
     """
 
-    def __init__(self, version: str = "1.36") -> None:
+    def __init__(self, version: str = "1.36", *, forward: bool = False) -> None:
         self.version = version
         schemas = Schemas(version)
         self.store = Store()
@@ -53,7 +56,11 @@ class StandIn:
         self.api = Api(self.store, self.registry, schemas)
         self.access = Access(self.store)
         self._manager = Manager(self.api)
-        self.kubelet = Kubelet(self._manager)
+        self._network = Network()
+        self.kubelet = Kubelet(self._manager, self._network.pod)
+        self._forwarder = Forwarder(self._manager) if forward else None
+        if forward:
+            self.api.admission.service_address = self._network.service
         self._custom = CustomResources(self._manager)
         self._services, self._autoscalers = Services(self._manager), Autoscalers(self._manager)
         for controller in (Workloads, Namespaces, Garbage, Volumes, Budgets, ApiServices):
@@ -62,7 +69,7 @@ class StandIn:
         routes = Routes(
             self.api, self.access, version, lambda pod, container, previous: self.kubelet.log(pod, container, previous=previous)
         )
-        self._front = Front(routes, self._tls())
+        self._front = Front(routes, self.kubelet, self._tls())
         self.token = self.access.token("admin", MASTERS)
         self._boot()
         self._manager.start()
@@ -217,7 +224,10 @@ class StandIn:
         self._front.shutdown()
         self._front.server_close()
         self._thread.join(10)
+        if self._forwarder:
+            self._forwarder.close()
         self.kubelet.close()
+        self._network.close()
 
     def __enter__(self) -> StandIn:
         return self

@@ -8,6 +8,7 @@ A pod's images decide (`Behaviour`, by a pattern), or an annotation of the pod: 
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from typing import Any, Protocol
 
 from ..api import Deletion, Value, timestamp
 from ..defaults import containers_of
-from .manager import AT_ONCE, PODS, Item, Manager, condition, is_going
+from ..store import Change
+from .manager import AT_ONCE, NODES, PODS, Item, Manager, condition, is_going
 from .scheduler import Scheduler
 
 ANNOTATION = "stand-in/"
@@ -41,8 +43,9 @@ class Behaviour:
     state: ready; unready (runs, its readiness probe fails); starting (runs, its startup probe has not succeeded yet); pull-error
     (ImagePullBackOff); crash (CrashLoopBackOff); exit (ends with exit_code, as the containers of jobs and init containers do anyway);
     unschedulable (Pending, with an event). seconds: until it is ready. log: what it prints. message: what the event or the probe says.
-    reason: of the end (Error, OOMKilled, Completed). restarts: how often it was started again. files: path → text, for exec's cat.
-    on_ready: called once for each pod that becomes ready, with the store's lock held. start: starts a real process on the pod's address.
+    reason: of the end (Error, OOMKilled, Completed). restarts: how often it was started again. stop_seconds: how long it takes to end.
+    on_ready: called once for each pod that becomes ready, with the store's lock held. execute: what exec does, from the pod, the container
+    and the command to (exit status, stdout, stderr). start: starts a real process, from the pod, the container and the pod's address.
     """
 
     state: str = "ready"
@@ -54,6 +57,7 @@ class Behaviour:
     restarts: int = 0
     stop_seconds: float = 0.0
     on_ready: Callable[[Value], None] | None = None
+    execute: Callable[[Value, Value, list[str]], tuple[int, str, str]] | None = None
     start: Callable[[Value, Value, str], Process] | None = None
 
     def __post_init__(self) -> None:
@@ -75,15 +79,19 @@ class Running:
 class Kubelet:
     """One for all nodes. images: pattern → behaviour, the last that matches counts."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, real_address: Callable[[], str]) -> None:
         self.images: dict[str, Behaviour] = {}
+        self.real_address = real_address
         self._manager = manager
         self._scheduler = Scheduler(manager)
         self._running: dict[tuple[str, str], Running] = {}
+        self._ending: dict[str, float] = {}
+        self._stoppers: dict[str, Stopper] = {}
         self._told_ready: set[str] = set()
         self._addresses: dict[str, str] = {}
         self._count = 0
         manager.handle(PODS, self.pod)
+        manager.followers.append(self._changed)
 
     # --- configuration
 
@@ -106,14 +114,14 @@ class Kubelet:
             self._manager.enqueue(Item(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     def address(self, pod: Value) -> str:
-        """10.244.0.0/16 for simulated pods; for those that run processes 127.244.0.0/16, all of which is loopback."""
+        """10.244.0.0/16 for simulated pods; a loopback address for those that run processes."""
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("hostNetwork"):
             return "127.0.0.1"
         if uid not in self._addresses:
             self._count += 1
             real = any(self.behaviour(pod, each).start for each in pod["spec"]["containers"])
-            self._addresses[uid] = f"{127 if real else 10}.244.{self._count // 250}.{self._count % 250 + 2}"
+            self._addresses[uid] = self.real_address() if real else f"10.244.{self._count // 250}.{self._count % 250 + 2}"
         return self._addresses[uid]
 
     def log(self, pod: Value, container: Value, *, previous: bool = False) -> str:
@@ -123,6 +131,13 @@ class Kubelet:
         if running and previous and running.last_log:
             return running.last_log
         return self.behaviour(pod, container).log
+
+    def execute(self, pod: Value, container: Value, command: list[str]) -> tuple[int, str, str]:
+        """What exec answers: exit status, stdout, stderr."""
+        run = self.behaviour(pod, container).execute
+        if run:
+            return run(pod, container, command)
+        return 126, "", f"the stand-in runs no command in {container.get('image')}: give its Behaviour `execute`\n"
 
     def close(self) -> None:
         """Ends all processes."""
@@ -155,20 +170,34 @@ class Kubelet:
         """Stops what runs, and then takes the pod away."""
         uid, grace = pod["metadata"]["uid"], pod["metadata"].get("deletionGracePeriodSeconds") or 0
         slow = max((each.stop_seconds for each in self._behaviours(pod)), default=0.0)
-        left = self._running.pop((uid, "stopping"), None)
-        if left is None:
+        if uid not in self._ending:
+            self._ending[uid] = time.monotonic()
             self._manager.event(pod, "Killing", "Stopping container", component="kubelet")
-        if slow and (left is None or time.monotonic() - left.started < min(slow, grace)):
-            self._running[uid, "stopping"] = left or Running()
+            processes = self._processes(uid)
+            if processes:
+                self._stoppers[uid] = Stopper(self._manager, pod, processes, float(grace))
+                self._stoppers[uid].start()
+        if time.monotonic() - self._ending[uid] < min(slow, grace):
             self._manager.enqueue(item, 0.05)
-            return
-        names = [each["name"] for each in containers_of(pod["spec"])]
-        ended = [self._running.pop((uid, name), None) for name in names]
-        processes = [each.process for each in ended if each and each.process]
-        if processes:
-            Stopper(self._manager, pod, processes, float(grace)).start()
-        else:
+        elif uid not in self._stoppers:
             self._gone(pod)
+
+    def _processes(self, uid: str) -> list[Process]:
+        return [each.process for (owner, _name), each in self._running.items() if owner == uid and each.process]
+
+    def _changed(self, change: Change) -> Iterator[Item]:
+        """Ends what a deleted pod left running, and looks at pods that wait for a node when room may have come."""
+        uid = change.value["metadata"]["uid"]
+        if change.key == PODS and change.type == "DELETED":
+            left = self._processes(uid)
+            if left and uid not in self._stoppers:
+                Stopper(self._manager, change.value, left, 0.0).start()
+            for key in [key for key in self._running if key[0] == uid]:
+                del self._running[key]
+        if change.key == NODES or (change.key == PODS and change.type == "DELETED"):
+            for pod in self._manager.api.store.all(PODS):
+                if not pod["spec"].get("nodeName"):
+                    yield Item(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def _gone(self, pod: Value) -> None:
         if not pod["metadata"].get("finalizers"):
@@ -264,8 +293,6 @@ class Stopper:
     """Stops the processes of a pod beside the controllers' thread, so that a slow end holds nobody up."""
 
     def __init__(self, manager: Manager, pod: Value, processes: list[Process], grace: float) -> None:
-        import threading  # noqa: PLC0415 - of no use to simulated pods
-
         self._manager, self._pod, self._processes, self._grace = manager, pod, processes, grace
         self._thread = threading.Thread(target=self._stop, daemon=True)
 

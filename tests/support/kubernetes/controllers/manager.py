@@ -142,6 +142,9 @@ class Manager:
         """Tells of something once; the same again only counts."""
         metadata = value["metadata"]
         namespace = metadata.get("namespace") or "default"
+        place = self.api.find(("", "namespaces"), None, namespace)
+        if place is None or is_going(place):
+            return
         about = {"apiVersion": value["apiVersion"], "kind": value["kind"], "name": metadata["name"], "uid": metadata["uid"]}
         if metadata.get("namespace"):
             about["namespace"] = namespace
