@@ -8,14 +8,17 @@ import base64
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import tritonserver
 from support.charts.render import CHART, NAMESPACE, least
 from support.kubernetes import tools
 from support.kubernetes.standin import StandIn
+from support.kubernetes.triton import triton_pods
 
 VALUES = least(gpu={"count": 0}, tests={"image": {"repository": "python", "tag": "3.12"}})
 WAIT = ("--wait", "--timeout=60s")
@@ -111,3 +114,33 @@ def test_a_kept_claim_outlives_its_release(client: Client) -> None:
     client.run("uninstall", "kept")
     claims = [name for name in client.objects("kept") if name.startswith("PersistentVolumeClaim")]
     assert claims == ["PersistentVolumeClaim/kept-triton-models"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    tritonserver.write_add_sub(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_pods_of_the_chart_serve(tmp_path: Path, repository: Path) -> None:
+    """Two replicas run a real tritonserver with all that the chart gives it, behind its Service; `helm test` asks them."""
+    with StandIn(forward=True) as cluster:
+        cluster.behave("tritonserver", triton_pods(cluster, repository))
+        client = Client("helm3", tmp_path, cluster)
+        values = {
+            **VALUES,
+            "modelRepository": {"volume": {"hostPath": {"path": str(repository)}}},
+            "replicaCount": 2,
+            "probes": {"readiness": {"models": ["add_sub"]}},
+            "drainSeconds": 0,
+        }
+        client.install("vision", values, "--wait", "--timeout=120s")
+        objects = client.objects("vision")
+        address = objects["Service/vision-triton"]["spec"]["clusterIP"]
+        asked = tmp_path / "requests.json"
+        asked.write_text(objects["ConfigMap/vision-triton-test"]["data"]["requests.json"].replace('["add_sub"]', "[]"))
+        key = base64.b64decode(objects["Secret/vision-triton-key"]["data"]["key"]).decode()
+        command = [sys.executable, str(CHART / "files" / "inference.py"), f"http://{address}:8000", str(asked)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "TRITON_KEY": key})
+        assert (done.returncode, done.stdout) == (0, "ok      add_sub 1 answered\n1 of 1 inferences\n")
+        client.run("uninstall", "vision", *WAIT)

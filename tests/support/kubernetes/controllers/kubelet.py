@@ -141,7 +141,7 @@ class Kubelet:
 
     def close(self) -> None:
         """Ends all processes."""
-        for each in self._running.values():
+        for each in list(self._running.values()):
             if each.process:
                 each.process.stop(0)
 

@@ -87,7 +87,9 @@ lifecycle:
 {{- end }}
 volumeMounts:
   - {name: config, mountPath: /serving-triton/config, readOnly: true}
+  {{- if $v.sharedMemory.enabled }}
   - {name: shm, mountPath: /dev/shm}
+  {{- end }}
   - {name: scratch, mountPath: /tmp}
   {{- if $v.restrictedApis.enabled }}
   - {name: key, mountPath: /serving-triton/key, readOnly: true}
@@ -122,8 +124,10 @@ volumeMounts:
 {{- $c := $v.credentials -}}
 - name: config
   configMap: {name: {{ include "triton.configName" . }}}
+{{- if $v.sharedMemory.enabled }}
 - name: shm
   emptyDir: {medium: Memory, sizeLimit: {{ include "triton.sharedMemory" . }}}
+{{- end }}
 - name: scratch
   emptyDir: {{ empty $v.scratch.sizeLimit | ternary (dict) (dict "sizeLimit" $v.scratch.sizeLimit) | toJson }}
 {{- if $v.restrictedApis.enabled }}
