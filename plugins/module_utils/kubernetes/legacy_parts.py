@@ -18,8 +18,8 @@ _PLACEHOLDERS = frozenset({"AWS_REGION", "AWS_SECRET_KEY_ID", "AWS_SECRET_ACCESS
 _SECRETS = {"region": "region", "id": "aws.accessKeyId", "key": "aws.secretAccessKey"}
 _PROBE = ("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds")
 _GPU = "nvidia.com/gpu"
-# The last release whose server knows neither --http-restricted-api nor --grpc-max-connection-age, and the first with --metrics-config.
-_OLD, _SUMMARIES = (23, 10), (23, 3)
+# The first releases with --http-restricted-api (2.40), --grpc-max-connection-age (2.42) and --metrics-config (2.33).
+_RESTRICTED, _AGE, _SUMMARIES = (23, 11), (24, 1), (23, 4)
 # What the chart sets by values of its own.
 _DECIDED = {"exit-timeout-secs": "server.exitTimeoutSeconds", "http-port": "server.ports.http", "grpc-port": "server.ports.grpc"}
 _DECIDED |= {"metrics-port": "server.ports.metrics", "grpc-max-connection-age": "server.grpcMaxConnectionAge"}
@@ -66,14 +66,16 @@ def old_server(t: Translation) -> None:
     """An old image's server refuses options that it does not know: switch off what this chart adds."""
     found = re.match(r"(\d\d)\.(\d\d)", t.new.get("image", {}).get("tag", ""))
     release = tuple(map(int, found.groups())) if found else (99, 1)
-    if release > _OLD or "restrictedApis" in t.new:
+    if release >= _AGE or "grpcMaxConnectionAge" in t.new.get("server", {}):
         return
-    t.put("restrictedApis.enabled", False)
     t.put("server.grpcMaxConnectionAge", None)
-    t.say("The image's tritonserver is too old for restricted APIs over HTTP and for grpc-max-connection-age: both are off.")
+    t.say("The image's tritonserver is too old for --grpc-max-connection-age, so server.grpcMaxConnectionAge is null.")
+    if release < _RESTRICTED:
+        t.put("restrictedApis.enabled", False)
+        t.say("It is too old for --http-restricted-api, so restrictedApis.enabled is off: keep strangers out by networkPolicy.")
     if release < _SUMMARIES:
         t.put("server.options.metrics-config", None)
-        t.say("It has no latency summaries either.")
+        t.say("It is too old for --metrics-config: there are no quantiles of latencies.")
 
 
 def pull_secrets(t: Translation) -> None:

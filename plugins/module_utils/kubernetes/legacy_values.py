@@ -132,7 +132,6 @@ def _instill(t: Translation) -> None:
     t.say("That chart's server loads nothing by itself, so server.options.load-model is empty. Leave it out to load all at the start.")
     t.put("sharedMemory.size", "1Gi")
     t.say("sharedMemory.size is the 1Gi of that chart.")
-    parts.old_server(t)
 
 
 def _fleetcommand(t: Translation) -> None:
