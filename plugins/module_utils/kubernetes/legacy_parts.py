@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..core.errors import InputError
 from ..server.options import BOOLEAN, KNOWN, REPEATABLE
@@ -23,6 +23,11 @@ _RESTRICTED, _AGE, _SUMMARIES = (23, 11), (24, 1), (23, 4)
 # What the chart sets by values of its own.
 _DECIDED = {"exit-timeout-secs": "server.exitTimeoutSeconds", "http-port": "server.ports.http", "grpc-port": "server.ports.grpc"}
 _DECIDED |= {"metrics-port": "server.ports.metrics", "grpc-max-connection-age": "server.grpcMaxConnectionAge"}
+
+# What deploy/k8s-onprem scales by.
+QUEUE_METRICS = [
+    {"type": "Pods", "pods": {"metric": {"name": "avg_time_queue_us"}, "target": {"type": "AverageValue", "averageValue": 50}}}
+]
 
 
 # --- the image
@@ -265,17 +270,21 @@ def service(t: Translation, default: str) -> None:
         t.say("The load balancer no longer shows the metrics to everyone: service.exposeMetrics brings them back.")
 
 
-def node_ports(t: Translation, pattern: str, *, lower: bool = False) -> None:
-    """Fixed ports of the nodes. pattern: the old name, with a place for http, grpc or metrics."""
-    for port in ("http", "grpc", "metrics"):
-        t.move(pattern.format(port if lower else port.title()), f"service.nodePorts.{port}", int)
+def node_ports(t: Translation, names: Mapping[str, str], first: int) -> None:
+    """Fixed ports of the nodes. names: port → its old name below service; first: the first of that chart's own, one after another."""
+    fixed = t.get("service.type", "NodePort") == "NodePort"
+    for place, (port, old) in enumerate(names.items()):
+        if fixed:
+            t.fill(f"service.{old}", f"service.nodePorts.{port}", first + place)
+        else:
+            t.drop(f"service.{old}", "the Service has no ports of the nodes")
 
 
-def replicas(t: Translation) -> None:
-    """minReplicaCount and maxReplicaCount."""
+def replicas(t: Translation, least: int, most: int) -> None:
+    """minReplicaCount and maxReplicaCount. least, most: that chart's own."""
     t.put("autoscaling.type", "hpa")
-    t.move("minReplicaCount", "autoscaling.minReplicas", int)
-    t.move("maxReplicaCount", "autoscaling.maxReplicas", int)
+    t.fill("minReplicaCount", "autoscaling.minReplicas", least)
+    t.fill("maxReplicaCount", "autoscaling.maxReplicas", most)
 
 
 def istio(t: Translation) -> None:
