@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from ..core.errors import InputError
-from ..server.options import BOOLEAN, KNOWN, REPEATABLE
+from ..server.options import BOOLEAN, FLAG, KNOWN, REPEATABLE
 from .translation import Translation
 
 # What deploy/aws and its kin have where the user's own values belong.
@@ -24,6 +24,9 @@ _RESTRICTED, _AGE, _SUMMARIES = (23, 11), (24, 1), (23, 4)
 _DECIDED = {"exit-timeout-secs": "server.exitTimeoutSeconds", "http-port": "server.ports.http", "grpc-port": "server.ports.grpc"}
 _DECIDED |= {"metrics-port": "server.ports.metrics", "grpc-max-connection-age": "server.grpcMaxConnectionAge"}
 
+# What the chart has no option of that name for.
+_CERTIFICATES = ("grpc-use-ssl", "grpc-use-ssl-mutual", "grpc-server-cert", "grpc-server-key", "grpc-root-cert")
+_REMARKS = dict.fromkeys(_CERTIFICATES, "; tls would take the certificate out of a Secret")
 # What deploy/k8s-onprem scales by.
 QUEUE_METRICS = [
     {"type": "Pods", "pods": {"metric": {"name": "avg_time_queue_us"}, "target": {"type": "AverageValue", "averageValue": 50}}}
@@ -177,30 +180,57 @@ def server_flags(t: Translation) -> None:
 
 
 def server_args(t: Translation, old: str) -> None:
-    """Arguments of tritonserver as texts."""
+    """Arguments of tritonserver as texts, each as --name=value, or a name and a value one after the other."""
     more = []
-    for argument in t.get(old) or []:
-        name, _equals, text = str(argument).removeprefix("--").partition("=")
-        if name in ("model-repository", "model-store"):
-            _repository_argument(t, text)
-        elif name == "load-model":
-            t.new.setdefault("server", {}).setdefault("options", {}).setdefault(name, []).append(text)
-            t.say(f"--load-model={text} became one of server.options.load-model.")
-        elif name in _DECIDED:
-            t.put(_DECIDED[name], int(text))
-            t.say(f"--{name} became {_DECIDED[name]}.")
-        elif name == "disable-auto-complete-config" or (name in KNOWN and name not in REPEATABLE and KNOWN[name] == BOOLEAN):
-            t.put(f"server.options.{name}", text.lower() != "false")
-            t.say(f"--{name} became server.options.{name}.")
-        elif name in KNOWN and name not in REPEATABLE:
-            t.put(f"server.options.{name}", int(text) if re.fullmatch(r"\d+", text) else text)
-            t.say(f"--{name} became server.options.{name}.")
-        else:
-            more.append(str(argument))
-            t.say(f"--{name} became one of server.arguments.")
+    for argument in joined([str(each) for each in t.get(old) or []]):
+        name, _equals, text = argument.removeprefix("--").partition("=")
+        if not _argument(t, name, text):
+            more.append(argument)
+            t.say(f"--{name} became one of server.arguments{_REMARKS.get(name, '')}.")
     if more:
         t.put("server.arguments", more)
     _control_mode(t)
+
+
+def joined(words: list[str]) -> list[str]:
+    """A value that follows its name joins it."""
+    found: list[str] = []
+    for word in words:
+        if word.startswith("--") or not found or "=" in found[-1]:
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    return found
+
+
+def _argument(t: Translation, name: str, text: str) -> bool:
+    """One argument; false where no value of the chart stands for it."""
+    kind = None if name in REPEATABLE or name in _REMARKS else KNOWN.get(name)
+    if name in ("model-repository", "model-store"):
+        _repository_argument(t, text)
+    elif name in ("http-restricted-api", "grpc-restricted-protocol"):
+        _restricted_argument(t, name, text)
+    elif name == "load-model":
+        t.new.setdefault("server", {}).setdefault("options", {}).setdefault(name, []).append(text)
+        t.say(f"--load-model={text} became one of server.options.load-model.")
+    elif name in _DECIDED and text.isdigit():
+        t.put(_DECIDED[name], int(text))
+        t.say(f"--{name} became {_DECIDED[name]}.")
+    elif kind is None or name in _DECIDED:
+        return False
+    else:
+        plain = text.lower() != "false" if kind in (BOOLEAN, FLAG) else int(text) if text.isdigit() else text
+        t.put(f"server.options.{name}", plain)
+        t.say(f"--{name} became server.options.{name}.")
+    return True
+
+
+def _restricted_argument(t: Translation, name: str, text: str) -> None:
+    """apis:header=key; the chart gives HTTP and gRPC the same, and keeps the key off the command line."""
+    apis, _colon, pair = text.partition(":")
+    header, _equals, key = pair.partition("=")
+    t.put("restrictedApis", {"enabled": True, "apis": apis.split(","), "header": header, "key": key})
+    t.say(f"--{name} became restrictedApis, for HTTP and gRPC alike. The key lies in a Secret now.")
 
 
 def _control_mode(t: Translation) -> None:

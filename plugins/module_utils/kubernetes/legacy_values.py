@@ -158,6 +158,7 @@ def _onprem(t: Translation) -> None:
         t.fill("autoscaling.maxReplicas", "autoscaling.maxReplicas", 3)
         t.fill("autoscaling.metrics", "autoscaling.metrics", parts.QUEUE_METRICS)
     else:
+        t.say("tags.autoscaling is off, and so is autoscaling.type.")
         t.move("autoscaling.minReplicas", "replicaCount")
         t.drop("autoscaling", "tags.autoscaling is off")
     if t.get("tags.loadBalancing", True):
