@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,8 @@ from support.charts.render import CHART, least
 from support.kubernetes import Cluster, open_cluster, triton_pods
 
 VALUES = least(gpu={"count": 0}, tests={"image": {"repository": "python", "tag": "3.12"}})
+THREES = {"datatype": "INT32", "shape": [1, 16], "data": [3] * 16}
+BODY = {"inputs": [{"name": "INPUT0", **THREES}, {"name": "INPUT1", **THREES}]}
 KINDS = "deployments,services,configmaps,secrets,serviceaccounts,persistentvolumeclaims,pods"
 
 
@@ -126,7 +125,7 @@ def test_a_kept_claim_outlives_its_release(release: Release) -> None:
 
 
 def test_pods_of_the_chart_serve(tmp_path: Path) -> None:
-    """Two replicas run a real tritonserver with all that the chart gives it, behind its Service; what `helm test` runs asks them."""
+    """Two replicas run a real tritonserver with all that the chart gives it, and `helm test` asks their Service for inferences."""
     repository = tmp_path / "models"
     tritonserver.write_add_sub(repository)
     (tmp_path / "tools").mkdir()
@@ -134,15 +133,12 @@ def test_pods_of_the_chart_serve(tmp_path: Path) -> None:
         cluster.configured.behave("tritonserver", triton_pods(cluster.configured, repository))
         release = Release(cluster, namespace, "vision")
         volume = {"hostPath": {"path": str(repository)}}
-        more = {"replicaCount": 2, "probes": {"readiness": {"models": ["add_sub"]}}, "drainSeconds": 0}
-        release.upgrade({**VALUES, "modelRepository": {"volume": volume}, **more})
-        objects = release.objects()
-        asked = tmp_path / "requests.json"
-        # Without names, so that the index is asked for them, which wants the key.
-        asked.write_text(objects["ConfigMap/vision-triton-test"]["data"]["requests.json"].replace('["add_sub"]', "[]"))
-        address = objects["Service/vision-triton"]["spec"]["clusterIP"]
-        command = [sys.executable, str(CHART / "files" / "inference.py"), f"http://{address}:8000", str(asked)]
-        environment = {**os.environ, "TRITON_KEY": key_of(objects)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-        assert (done.returncode, done.stdout) == (0, "ok      add_sub 1 answered\n1 of 1 inferences\n")
+        values = {"modelRepository": {"volume": volume}, "gpu": {"count": 0}, "replicaCount": 2, "drainSeconds": 0}
+        release.upgrade({**values, "probes": {"readiness": {"models": ["add_sub"]}}})
+        assert "Succeeded" in release.helm("test", "vision", "--timeout=60s")
+
+        wrong = {"model": "add_sub", "body": BODY, "expect": [{"name": "OUTPUT0", "data": [7] * 16}]}
+        release.upgrade({**values, "tests": {"requests": [wrong]}})
+        cluster.helm("--namespace", namespace, "test", "vision", "--timeout=60s", rc=1)
+        assert "failed  add_sub  OUTPUT0 is [6," in release.kubectl("logs", "pod/vision-triton-test")
         release.uninstall()
