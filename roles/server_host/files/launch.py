@@ -7,6 +7,7 @@ Usage: launch.py CONFIG, a JSON file with
   environment: a JSON file with more environment variables, readable by this user alone
   paths: {PATH, LD_LIBRARY_PATH}, set for the server; all of this process's environment is handed on where it is empty (a container)
   shared_memory: prefix of this server's regions in /dev/shm
+  scratch: patterns of what a killed server leaves elsewhere, such as models it was reading from a store; only where no other server runs
   key_file, key_arguments: the file that holds the key, and the arguments that the key is appended to
 
 tritonserver takes the key on its command line only, where every user of the machine can read it. As soon as the server has read its
@@ -19,6 +20,7 @@ import ctypes
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +48,18 @@ def clear_shared_memory(prefix: str) -> list[str]:
     for path in glob.glob(os.path.join(SHARED_MEMORY, glob.escape(prefix) + "*")):
         try:
             os.unlink(path)
+            gone.append(path)
+        except OSError as error:
+            say(f"{path} is in the way and cannot be removed: {error}")
+    return gone
+
+
+def clear_scratch(patterns: list[str]) -> list[str]:
+    """Removes folders that match. Call it only while no server writes there."""
+    gone = []
+    for path in [path for pattern in patterns for path in glob.glob(pattern)]:
+        try:
+            shutil.rmtree(path)
             gone.append(path)
         except OSError as error:
             say(f"{path} is in the way and cannot be removed: {error}")
@@ -156,7 +170,7 @@ def start(config: dict, key: str) -> subprocess.Popen:
 def serve(config: dict) -> int:
     """Runs the server to its end. Returns its exit status, 128 + n after signal n."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for path in clear_shared_memory(config["shared_memory"]):
+    for path in clear_shared_memory(config["shared_memory"]) + clear_scratch(config.get("scratch", [])):
         say(f"removed {path}, which a killed server left")
     key = read_key(config)
     # From here on a signal is for the server, not for this process.

@@ -46,7 +46,7 @@ _EAS = frozenset(
         "urllib3",
     }
 )
-_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "gpu", "report", "eas", "module")
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "gpu", "kubernetes", "report", "eas", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -60,6 +60,8 @@ LAYERS: Mapping[str, Layer] = {
     "gpu": _layer("core", "gpu"),
     # The driver is asked through NVIDIA's own binding to NVML, where it is there.
     "gpu.nvml": _layer("core", "gpu", lazy=frozenset({"pynvml"})),
+    # What runs in a cluster takes the server's options as they are everywhere.
+    "kubernetes": _layer("core", "server", "kubernetes"),
     "report": _layer("core", "report"),
     # Its backends speak to EAS; the rest of it is pure, and knows tritonserver's options from the server layer.
     "eas": _layer("core", "server", "eas", lazy=_EAS),

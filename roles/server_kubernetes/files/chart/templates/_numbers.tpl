@@ -1,0 +1,51 @@
+{{- /* What is computed; plugins/module_utils/kubernetes/sizing.py computes the same for the role, and a test holds both equal. */ -}}
+
+{{- /* MiB of /dev/shm. */ -}}
+{{- define "triton.sharedMemory" -}}
+{{- .Values.sharedMemory.size | default (printf "%dMi" (max 128 (add 64 (mul 64 (int .Values.sharedMemory.pythonInstances))))) -}}
+{{- end -}}
+
+{{- /* Seconds that a start may take. */ -}}
+{{- define "triton.startupBudget" -}}
+{{- $s := .Values.probes.startup -}}
+{{- $rate := int64 $s.bytesPerSecond -}}
+{{- $reading := div (add (int64 .Values.modelRepository.bytes) $rate -1) $rate -}}
+{{- int64 $s.budgetSeconds | default (add (int64 $s.baseSeconds) $reading) -}}
+{{- end -}}
+
+{{- define "triton.grace" -}}
+{{- .Values.terminationGracePeriodSeconds | default (add .Values.drainSeconds .Values.server.exitTimeoutSeconds 15) | int64 -}}
+{{- end -}}
+
+{{- /* A volume that one node alone can mount leaves no room for a second pod elsewhere. */ -}}
+{{- define "triton.oneNode" -}}
+{{- range $volume := list .Values.modelRepository.volume (.Values.cache.enabled | ternary .Values.cache.volume dict) -}}
+{{- $modes := dig "newClaim" "accessModes" list $volume -}}
+{{- if and $modes (not (has "ReadWriteMany" $modes)) (not (has "ReadOnlyMany" $modes)) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "triton.strategy" -}}
+{{- $r := .Values.rollout -}}
+{{- $gpus := int .Values.gpu.count -}}
+{{- if eq $r.strategy "Recreate" -}}
+type: Recreate
+{{- else -}}
+{{- $surge := "25%" -}}
+{{- $unavailable := 0 -}}
+{{- if eq $r.strategy "auto" -}}
+{{- if include "triton.oneNode" . -}}
+{{- $surge = 0 -}}
+{{- else if gt $gpus 0 -}}
+{{- $surge = min (div (int $r.spareGpus) $gpus) (max 1 (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- if eq (toString $surge) "0" -}}{{- $unavailable = 1 -}}{{- end -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $r.maxSurge) -}}{{- $surge = $r.maxSurge -}}{{- end -}}
+{{- if not (kindIs "invalid" $r.maxUnavailable) -}}{{- $unavailable = $r.maxUnavailable -}}{{- end -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: {{ $surge }}
+  maxUnavailable: {{ $unavailable }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,86 @@
+{{- /* A repository's URL as rclone's remote, which finds credentials itself (keys, IRSA, workload identity). */ -}}
+{{- define "triton.remote" -}}
+{{- $sync := .Values.modelRepository.sync -}}
+{{- $region := .Values.credentials.region -}}
+{{- $url := $sync.url -}}
+{{- if hasPrefix "s3://" $url -}}
+{{- $rest := trimPrefix "s3://" $url -}}
+{{- $endpoint := $sync.endpoint -}}
+{{- if regexMatch "^https?://" $rest -}}
+{{- $endpoint = regexFind "^https?://[^/]+" $rest -}}
+{{- $rest = trimPrefix "/" (trimPrefix $endpoint $rest) -}}
+{{- else if regexMatch "^[^/]+:[0-9]+/" $rest -}}
+{{- $address := regexFind "^[^/]+" $rest -}}
+{{- $endpoint = printf "http://%s" $address -}}
+{{- $rest = trimPrefix "/" (trimPrefix $address $rest) -}}
+{{- end -}}
+:s3,provider={{ empty $endpoint | ternary "AWS" "Other" }},env_auth=true
+{{- with $region }},region={{ . }}{{ end }}
+{{- with $endpoint }},endpoint="{{ . }}"{{ end }}:{{ $rest }}
+{{- else if hasPrefix "gs://" $url -}}
+:gcs,env_auth=true,bucket_policy_only=true:{{ trimPrefix "gs://" $url }}
+{{- else if hasPrefix "as://" $url -}}
+{{- $rest := trimPrefix "as://" $url -}}
+{{- $account := regexReplaceAll "^([^/]+?)(\\.blob\\.core\\.windows\\.net)?/.*$" $rest "${1}" -}}
+{{- $key := or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY") -}}
+:azureblob,account={{ $account }}{{ if not $key }},env_auth=true{{ end }}:{{ regexReplaceAll "^[^/]+/" $rest "" }}
+{{- else if hasPrefix "oss://" $url -}}
+:s3,provider=Alibaba,env_auth=true,endpoint="{{ required "modelRepository.sync.endpoint: oss:// needs it, for example oss-cn-hangzhou.aliyuncs.com" $sync.endpoint }}":{{ trimPrefix "oss://" $url }}
+{{- else -}}
+{{- fail (printf "modelRepository.sync.url: %s is no URL of a store. Give s3://, gs://, as:// or oss://, or a command of your own as modelRepository.sync.command." $url) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "triton.syncContainer" -}}
+{{- $repository := .Values.modelRepository -}}
+{{- $sync := $repository.sync -}}
+name: copy-models
+image: {{ include "triton.image" (dict "image" $sync.image) }}
+imagePullPolicy: {{ $sync.image.pullPolicy }}
+{{- if $sync.command }}
+command: {{ toJson $sync.command }}
+{{- else }}
+args: {{ concat (list ($sync.delete | ternary "sync" "copy") (include "triton.remote" .) $repository.mountPath "--config=" "--stats=30s" "--stats-one-line" "--verbose") $sync.arguments | toJson }}
+{{- end }}
+env:
+  - {name: HOME, value: /tmp}
+  {{- with include "triton.storeEnv" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and (hasPrefix "as://" $sync.url) (or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY")) }}
+  - {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- tpl (toYaml .) $ | nindent 2 }}
+  {{- end }}
+{{- with include "triton.storeEnvFrom" . | trim }}
+envFrom:
+  {{- . | nindent 2 }}
+{{- end }}
+securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
+resources: {{- toYaml $sync.resources | nindent 2 }}
+volumeMounts:
+  - {name: scratch, mountPath: /tmp}
+  - name: models
+    mountPath: {{ $repository.mountPath }}
+    {{- with $repository.subPath }}
+    subPath: {{ . }}
+    {{- end }}
+  {{- with include "triton.storeMounts" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "triton.condaContainer" -}}
+{{- $conda := .Values.condaPack -}}
+name: copy-environment
+image: {{ include "triton.image" (dict "image" $conda.image) }}
+imagePullPolicy: {{ $conda.image.pullPolicy }}
+command: [cp, {{ printf "%s/%s" (trimSuffix "/" $conda.sourcePath) $conda.fileName | quote }}, /serving-triton/conda-pack/]
+securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
+resources:
+  requests: {cpu: 100m, memory: 64Mi}
+volumeMounts:
+  {{- /* Not at mountPath, which may be the archive's own folder in this image. */}}
+  - {name: conda-pack, mountPath: /serving-triton/conda-pack}
+{{- end -}}
