@@ -15,6 +15,9 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(TESTS))
 
 from support import ansible_runs, tritonserver  # noqa: E402 - needs the path above
+from support.eas_gateway import EasGateway  # noqa: E402
+from support.eas_server import EasServer  # noqa: E402
+from support.eascmd import Eascmd  # noqa: E402
 
 if str(ansible_runs.collections_path()) not in sys.path:
     sys.path.insert(0, str(ansible_runs.collections_path()))
@@ -47,3 +50,34 @@ def add_sub_server(triton_version: str, sample_repository: Path) -> Iterator[tri
     """A server of each version in explicit mode with add_sub loaded. Tests that load or unload leave add_sub READY."""
     with tritonserver.TritonServer(sample_repository, triton_version, mode="explicit", options={"load-model": "add_sub"}) as server:
         yield server
+
+
+@pytest.fixture
+def eas_server() -> Iterator[EasServer]:
+    """A stand-in for EAS without services."""
+    with EasServer() as server:
+        yield server
+        assert server.crashes == []
+
+
+@pytest.fixture
+def eascmd(tmp_path: Path) -> Eascmd:
+    """A stand-in for EAS's command line client, in a folder of its own."""
+    folder = tmp_path / "eascmd"
+    folder.mkdir()
+    return Eascmd(folder)
+
+
+@pytest.fixture(scope="session")
+def newest_server(sample_repository: Path) -> Iterator[tritonserver.TritonServer]:
+    """A server of the newest version with add_sub loaded. Tests leave it as it is."""
+    version = tritonserver.python_versions()[-1]
+    with tritonserver.TritonServer(sample_repository, version, mode="explicit", options={"load-model": "add_sub"}) as server:
+        yield server
+
+
+@pytest.fixture
+def eas_gateway(eas_server: EasServer, newest_server: tritonserver.TritonServer) -> Iterator[EasGateway]:
+    """The gateway of `eas_server`: its running services are served by a real tritonserver."""
+    with EasGateway(eas_server, newest_server.http, newest_server.metrics) as gateway:
+        yield gateway

@@ -14,6 +14,7 @@ ARGUMENTS = {
     "endpoint": {"type": "dict", "default": {}},
     "prometheus": {"type": "str"},
     "repository": {"type": "str"},
+    "server": {"type": "dict", "default": {}},
     "src": {"type": "path"},
     "store": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "float", "default": 10.0},
@@ -30,7 +31,9 @@ class ActionModule(ActionBase):
         _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
         name = variables["inventory_hostname"]
-        findings = [*self._server(arguments, variables), *self._repository(arguments, variables), *self._monitoring(arguments, variables)]
+        platform = doctor.judge_platform(arguments["server"])
+        checks = (self._server, self._repository, self._monitoring)
+        findings = [*platform, *(finding for check in checks for finding in check(arguments, variables))]
         report = doctor.compose(name, findings, now())
         if not self._task.check_mode:
             report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.doctor.json"), report))

@@ -51,6 +51,12 @@ options:
           server_name:
             description: The name to expect in the server's certificate when it is not the host of the URL.
             type: str
+      binary:
+        description:
+          - Whether tensors may go over HTTP as bytes. A gateway may not let them through, whatever the server behind it says.
+          - The role C(server_eas) sets V(false).
+        type: bool
+        default: true
       replicas:
         description:
           - The servers behind the service. Models are loaded, and verified, on every one of them.

@@ -48,7 +48,7 @@ RETURN = r"""
 _value:
   description:
     - One entry a model that is ready. C(verified) is V(compared), V(answered), or why it was not verified.
-    - For each protocol the requests and the latencies in milliseconds.
+    - For each protocol the requests and the latencies in milliseconds; where requests were repeated, the first ten one by one.
   type: list
   elements: dict
   sample:
@@ -57,7 +57,7 @@ _value:
       state: READY
       verified: compared
       http: {requests: 2, p50: 1.2, p99: 1.9}
-      grpc: {requests: 2, p50: 0.9, p99: 1.1}
+      grpc: {requests: 20, p50: 0.9, p99: 1.1, latencies: [1.1, 0.9, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9, 0.8, 0.9]}
 """
 
 

@@ -37,6 +37,11 @@ options:
       - A path is linted, and the free room of its file system is looked at if mount facts are gathered.
       - The URL of a store is compared with what was published there, where the connection is local.
     type: str
+  server:
+    description:
+      - The fact C(triton_server). Where a platform runs the service, as PAI-EAS does, it tells what that says of it.
+    type: dict
+    default: {}
   src:
     description: The source of the models. With it, what waits to be published is a warning.
     type: path

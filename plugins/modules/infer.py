@@ -154,7 +154,8 @@ options:
     choices: [http, grpc, both]
   binary:
     description:
-      - Over HTTP, whether tensors are sent as bytes or as JSON. V(auto) asks the server whether it can take bytes.
+      - Over HTTP, whether tensors are sent as bytes or as JSON. V(auto) asks the server whether it can take bytes, and sends JSON where
+        O(endpoint.binary) is false.
     type: str
     choices: [auto, "true", "false"]
     default: auto
@@ -278,6 +279,11 @@ results:
       description: Milliseconds from the first byte sent to the last received; the median of the repetitions. Null without an answer.
       type: float
       sample: 0.8
+    latencies_ms:
+      description: Milliseconds of each repetition that was answered, in the order of the answers; the first 100.
+      type: list
+      elements: float
+      sample: [0.8]
     outputs:
       description: The first answer's outputs, cut after O(max_values) elements.
       type: list
@@ -296,7 +302,17 @@ results:
       description: Why there is no answer.
       type: str
       sample: ""
-  sample: [{number: 0, model: digits, version: "", protocol: http, replica: default, ok: true, latency_ms: 0.8, mismatches: [], error: ""}]
+  sample:
+    - number: 0
+      model: digits
+      version: ""
+      protocol: http
+      replica: default
+      ok: true
+      latency_ms: 0.8
+      latencies_ms: [0.8]
+      mismatches: []
+      error: ""
 latency:
   description: Milliseconds over all answers, and over those of each protocol.
   type: dict

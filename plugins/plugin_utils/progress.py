@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How far a transfer is, as one line for people. Reads what module_utils/stores/progress_file.py writes."""
+"""How far long work is, as one line for people. Reads what module_utils/stores/progress_file.py writes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,34 @@ class Look:
     all_bytes: int
     elapsed: float
 
+    @property
+    def is_over(self) -> bool:
+        return self.bytes >= self.all_bytes
 
-def parse(text: str) -> Look | None:
+    def line(self, subject: str, before: Look | Words | None = None) -> str:
+        return line(subject, self, before if isinstance(before, Look) else None)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A state of what cannot be counted. elapsed: as of a look."""
+
+    text: str
+    elapsed: float
+
+    is_over = False
+
+    def line(self, subject: str, _before: Look | Words | None = None) -> str:
+        """web1: waiting, 45 s: Creating, 0 of 1 instances running"""
+        return f"{subject}, {duration(self.elapsed)}: {self.text}"
+
+
+def parse(text: str) -> Look | Words | None:
     """The state that a progress file tells; None where it is none."""
     try:
         state = json.loads(text)
+        if "text" in state:
+            return Words(str(state["text"]), float(state["elapsed"]))
         counts = [int(state[key]) for key in ("files", "all_files", "bytes", "all_bytes")]
         return Look(*counts, float(state["elapsed"]))
     except (ValueError, KeyError, TypeError):

@@ -110,8 +110,8 @@ def _watch(looker: _Looker, subject: str, done: threading.Event) -> None:
             return
         look = progress.parse(text)
         # Not yet begun, or over, or no step further: nothing that people need to read.
-        if look and not done.is_set() and look.bytes < look.all_bytes and (before is None or look.elapsed > before.elapsed):
-            Display().display(progress.line(subject, look, before))
+        if look and not done.is_set() and not look.is_over and (before is None or look.elapsed > before.elapsed):
+            Display().display(look.line(subject, before))
             before = look
     if looked:
         looker.remove()

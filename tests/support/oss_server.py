@@ -239,9 +239,10 @@ def _refusal(error: DeniedError, headers: dict[str, str], endpoint: str = "") ->
 
 
 class OssUnderTest:
-    """See `store_contract.StoreUnderTest`. Seen past our code by the SDK itself."""
+    """See `store_contract.StoreUnderTest`. Seen past our code by the SDK itself. server: the stand-in, None for the real one."""
 
     conditional = True
+    server: OssServer | None = None
 
     def __init__(self, root: str, module_options: Mapping[str, Any], environment: Mapping[str, str], name: str = "models") -> None:
         self.url, self._root = f"{root}/{name}", root
@@ -291,7 +292,9 @@ def open_store_under_test() -> Iterator[OssUnderTest]:
     with running() as server:
         server.make("models")
         keys = {"OSS_ACCESS_KEY_ID": ACCESS_KEY, "OSS_ACCESS_KEY_SECRET": SECRET}
-        yield OssUnderTest("oss://models/triton", {"oss": {"endpoint": server.endpoint, "region": server.region}}, keys)
+        store = OssUnderTest("oss://models/triton", {"oss": {"endpoint": server.endpoint, "region": server.region}}, keys)
+        store.server = server
+        yield store
 
 
 @contextmanager

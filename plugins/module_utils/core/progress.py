@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Counting what is transferred, for people who wait."""
+"""How far long work is, for people who wait."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ class Transfer:
     all_files: int = 0
     bytes: int = 0
     all_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far something is that cannot be counted, in words."""
+
+    text: str
 
 
 Progress = Callable[[Transfer], None]

@@ -39,13 +39,21 @@ class RetryPolicy:
         return ceiling * (0.5 + 0.5 * jitter())
 
 
+# Longer than this, in seconds, the other side's own wish for a pause is not followed.
+_LONGEST_WISH = 30.0
+
+
 def retry(call: Callable[[], T], policy: RetryPolicy, clock: Clock) -> T:
-    """Calls until it succeeds. TransientError is tried again, any other error passes through, and so does the last one."""
+    """Calls until it succeeds. TransientError is tried again, any other error passes through, and so does the last one.
+
+    An error's detail `retry_after`, in seconds, makes the pause longer.
+    """
     for attempt in range(1, policy.attempts):
         try:
             return call()
-        except TransientError:
-            clock.sleep(policy.pause(attempt))
+        except TransientError as error:
+            wish = float(error.details.get("retry_after") or 0)
+            clock.sleep(max(policy.pause(attempt), min(wish, _LONGEST_WISH)))
     return call()
 
 

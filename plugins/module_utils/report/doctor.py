@@ -64,6 +64,18 @@ def _judge_models(name: str, replica: Mapping[str, Any]) -> list[Finding]:
     return [*findings, Finding("models", FAIL, f"no model is ready on {name}", "Publish models and run serving.triton.deploy.")]
 
 
+def judge_platform(server: Mapping[str, Any]) -> list[Finding]:
+    """What a platform says of the service that it runs, from the fact triton_server; nothing where the target has no such platform."""
+    if not server.get("status"):
+        return []
+    name = f"service {server.get('name', '')}"
+    if server["status"] == "Running":
+        return [Finding(name, OK, f"is Running, {server.get('instances', '')}")]
+    said = "; ".join(str(line) for line in server.get("trouble") or ())
+    detail = f"is {server['status']}: {server.get('message') or 'no reason given'}"
+    return [Finding(name, FAIL, detail, said or "Run serving.triton.deploy, or read its events and log.")]
+
+
 def judge_repository(answer: Mapping[str, Any]) -> list[Finding]:
     """Findings about the published repository, from a result of module model_repository_info."""
     if answer.get("failed"):

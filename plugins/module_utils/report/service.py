@@ -58,12 +58,14 @@ def render(report: Mapping[str, Any]) -> list[str]:
         ("gRPC", report["endpoint"]["grpc"]),
         ("Metrics", report["endpoint"]["metrics"]),
         ("Replicas", report["replicas"] if report["replicas"] > 1 else ""),
+        ("Instances", server.get("instances", "")),
         ("Repository", report["repository"]),
     ]
     lines += _pairs(pairs)
     lines += _model_table(report["models"])
     lines += _pairs(
         [
+            *_latency_loop(report["models"]),
             *_release(report.get("release") or {}),
             *(("Note", note) for note in report.get("notes") or ()),
             ("Verified", _verified(report)),
@@ -115,6 +117,17 @@ def _latency(latency: Mapping[str, Any]) -> str:
     if latency.get("p50") is None:
         return "-"
     return f"{latency['p50']:.1f}/{latency['p99']:.1f} ms"
+
+
+def _latency_loop(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
+    """One line a model and protocol whose requests were repeated: the first latencies, one by one."""
+    labels = {"http": "HTTP", "grpc": "gRPC"}
+    return [
+        ("Latencies", f"{model['name']} over {labels[protocol]} {' '.join(f'{value:.1f}' for value in model[protocol]['latencies'])} ms")
+        for model in models
+        for protocol in PROTOCOLS
+        if (model.get(protocol) or {}).get("latencies")
+    ]
 
 
 def _verified(report: Mapping[str, Any]) -> str:

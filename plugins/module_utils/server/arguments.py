@@ -35,6 +35,7 @@ def endpoint_spec() -> dict[str, Any]:
         **addresses,
         "headers": {"type": "dict", "no_log": True},
         "tls": {"type": "dict", "options": tls},
+        "binary": {"type": "bool", "default": True},
         "replicas": {"type": "list", "elements": "dict", "options": {"name": {"type": "str"}, **addresses}},
     }
     return {

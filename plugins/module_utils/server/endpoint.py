@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..core.errors import InputError
 
-_KEYS = ("http", "grpc", "metrics", "headers", "tls", "replicas")
+_KEYS = ("http", "grpc", "metrics", "headers", "tls", "replicas", "binary")
 _TLS_KEYS = ("ca_file", "cert_file", "key_file", "validate_certs", "server_name")
 _REPLICA_KEYS = ("name", "http", "grpc", "metrics")
 _SCHEMES = {"http": ("http", "https"), "grpc": ("grpc", "grpcs"), "metrics": ("http", "https")}
@@ -74,11 +74,15 @@ class Replica:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service of one or more replicas. headers: sent with every call on both protocols; secret."""
+    """A service of one or more replicas. headers: sent with every call on both protocols; secret.
+
+    binary: whether tensors may go over HTTP as bytes. A gateway before the server may not let them through, whatever the server says.
+    """
 
     replicas: tuple[Replica, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
     tls: Tls = field(default_factory=Tls)
+    binary: bool = True
 
     @classmethod
     def from_mapping(cls, value: Mapping[str, Any]) -> Endpoint:
@@ -86,18 +90,21 @@ class Endpoint:
         _known_keys(value, _KEYS, "endpoint")
         headers = _headers(value.get("headers") or {})
         tls = _tls(value.get("tls") or {})
+        binary = True if value.get("binary") is None else value["binary"]
+        if not isinstance(binary, bool):
+            raise InputError("must be true or false", where="endpoint.binary", remedy=_FIX)
         items = value.get("replicas") or []
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, Mapping) for item in items):
             raise InputError("must be a list of mappings", where="endpoint.replicas", remedy=_FIX)
         if not items:
-            return cls((_replica(value, "endpoint", "default"),), headers, tls)
+            return cls((_replica(value, "endpoint", "default"),), headers, tls, binary)
         replicas = []
         for number, item in enumerate(items):
             where = f"endpoint.replicas[{number}]"
             _known_keys(item, _REPLICA_KEYS, where)
             replicas.append(_replica(item, where, str(item.get("name") or number)))
         _unique(replica.name for replica in replicas)
-        return cls(tuple(replicas), headers, tls)
+        return cls(tuple(replicas), headers, tls, binary)
 
 
 def _known_keys(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -32,7 +32,8 @@ from .errors import (
 )
 
 _START = "Check that the server runs and the port is right; tritonserver opens its ports only after the initial loads."
-_BUSY = (429, 502, 503, 504)
+# 450 is PAI-EAS's: the service's queue is full.
+_BUSY = (429, 450, 502, 503, 504)
 _ABSENT = (404, 405, 501)
 
 
@@ -91,6 +92,9 @@ def _by_status(status: int, text: str, where: str) -> ServingError:
         return RestrictedError(f"the server refuses the credentials ({said})", where=where, remedy=remedy)
     if status in _ABSENT:
         return UnsupportedError(f"the server does not offer this API ({said})", where=where, remedy="Check the URL's base path.")
+    if status == 408:
+        remedy = "Send smaller requests, or let them take longer: on PAI-EAS by metadata.rpc.keepalive, in milliseconds."
+        return RequestError(f"the request took longer than the server allows ({said})", where=where, remedy=remedy)
     if status in _BUSY:
         return BusyError(f"the server cannot take the call now ({said})", where=where, remedy="Try again later, or look at its log.")
     remedy = "Correct the request." if status < 500 else "Look at the server's log."

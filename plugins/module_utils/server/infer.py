@@ -22,6 +22,8 @@ from .runs import Call, Run, Runner, latency, over_budget, plan_calls
 from .tensors import plain
 
 BINARY_EXTENSION = "binary_tensor_data"
+# Of one request, in results.
+MAX_LATENCIES = 100
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class _Controls:
         if isinstance(control, GrpcControl):
             return GrpcSession(control)
         transport = cast(HttpControl, control).transport
-        return HttpSession(transport, binary=_binary(control, binary))
+        return HttpSession(transport, binary=_binary(control, binary, allowed=self._endpoint.binary))
 
     def close(self) -> None:
         for control in self._open.values():
@@ -94,9 +96,9 @@ class _Controls:
         return self._open[key]
 
 
-def _binary(control: Control, wanted: str) -> bool:
-    """Whether to send tensors as bytes; `auto` asks the server for the extension."""
-    if wanted != "auto":
+def _binary(control: Control, wanted: str, *, allowed: bool) -> bool:
+    """Whether to send tensors as bytes; `auto` asks the server for the extension, where the endpoint lets bytes through."""
+    if wanted != "auto" or not allowed:
         return wanted == "true"
     return BINARY_EXTENSION in (control.server_metadata().get("extensions") or ())
 
@@ -150,6 +152,7 @@ def _describe(call: Call, limit: int) -> dict[str, Any]:
         "replica": call.replica,
         "ok": call.ok,
         "latency_ms": percentile(call.latencies, 50) if call.latencies else None,
+        "latencies_ms": [round(value, 3) for value in call.latencies[:MAX_LATENCIES]],
         "outputs": [] if call.request.classes else [_output(tensor, limit) for tensor in call.outputs],
         "classes": {tensor.name: _classes(tensor) for tensor in call.outputs} if call.request.classes else {},
         "mismatches": [vars(mismatch) for mismatch in call.mismatches],

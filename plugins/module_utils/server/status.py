@@ -24,7 +24,7 @@ _FATAL = (TlsError, NotServerError)
 
 @dataclass(frozen=True)
 class Sections:
-    """What to read. models: only these, all of the index when empty."""
+    """What to read. models: only these, `name` or `name:version`, all of the index when empty."""
 
     models: tuple[str, ...] = ()
     config: bool = False
@@ -121,14 +121,16 @@ def _server(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if metadata is None else {key: metadata.get(key) for key in ("name", "version", "extensions")}
 
 
-def _states(control: Control, names: Sequence[str], index: list[ModelState] | None) -> tuple[ModelState, ...] | None:
-    """The index limited to the names; without a repository API each named model is asked for itself."""
+def _states(control: Control, specs: Sequence[str], index: list[ModelState] | None) -> tuple[ModelState, ...] | None:
+    """The index limited to the models; without a repository API each of them, or each version, is asked for itself."""
+    wanted = [split_version(spec) for spec in specs]
     if index is not None:
+        names = {name for name, _version in wanted}
         return tuple(state for state in index if not names or state.name in names)
-    if not names:
+    if not wanted:
         return None
-    flags = each(control.model_ready, names, CONNECTIONS)
-    return tuple(ModelState(name, state=READY if flag is True else UNAVAILABLE) for name, flag in zip(names, flags))
+    flags = each(lambda spec: control.model_ready(*spec), wanted, CONNECTIONS)
+    return tuple(ModelState(*spec, state=READY if flag is True else UNAVAILABLE) for spec, flag in zip(wanted, flags))
 
 
 def _by_version(statistics: list[dict[str, Any]] | None) -> dict[tuple[str, str], dict[str, Any]] | None:
@@ -241,10 +243,10 @@ def wait_for(endpoint: Endpoint, condition: Condition, options: CallOptions) -> 
     """
     # Each look is one attempt, and no look outlasts the deadline.
     looks = CallOptions(min(options.timeout, max(condition.timeout, 1.0)), RetryPolicy(attempts=1), options.clock)
-    names = tuple(dict.fromkeys(split_version(spec)[0] for spec in (*condition.models_ready, *condition.models_gone)))
+    specs = tuple(dict.fromkeys((*condition.models_ready, *condition.models_gone)))
 
     def look() -> Probe[dict[str, Any]]:
-        statuses = read_endpoint(endpoint, Sections(models=names), looks)
+        statuses = read_endpoint(endpoint, Sections(models=specs), looks)
         missing = [f"{status.replica.name}: {reason}" for status in statuses for reason in missing_on(status, condition)]
         return Probe(not missing, describe(statuses), _short(missing, "; "))
 

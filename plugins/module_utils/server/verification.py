@@ -15,6 +15,7 @@ COMPARED = "compared"
 ANSWERED = "answered"
 # Zeros of more elements than this would not be worth their transfer.
 MAX_ELEMENTS = 10_000_000
+SHOWN_LATENCIES = 10
 # A sequence of one request; no golden case is likely to use the same id.
 SEQUENCE = {"id": 990_017, "start": True, "end": True}
 
@@ -103,12 +104,13 @@ def synthetic(model: Values, *, newest: bool) -> dict[str, Any]:
 def summarize(plan: Values, models: Iterable[Values], results: Iterable[Values]) -> list[dict[str, Any]]:
     """One line a model for the report: name, versions, state, how it was verified (or why not), and the latencies by protocol.
 
-    results: of module infer, one a request: model, protocol, ok, latency_ms. Latencies are in milliseconds.
+    results: of module infer, one a request: model, protocol, ok, latencies_ms. Latencies are in milliseconds; those of requests that were
+    repeated are told one by one, too, the first SHOWN_LATENCIES.
     """
-    measured: dict[str, dict[str, list[float]]] = {}
+    measured: dict[str, dict[str, list[Sequence[float]]]] = {}
     for result in results:
-        if result.get("latency_ms") is not None:
-            measured.setdefault(result["model"], {}).setdefault(result["protocol"], []).append(float(result["latency_ms"]))
+        if result.get("latencies_ms"):
+            measured.setdefault(result["model"], {}).setdefault(result["protocol"], []).append(result["latencies_ms"])
     lines = []
     for name, versions in ready_versions(models).items():
         line: dict[str, Any] = {"name": name, "versions": [str(each["version"]) for each in reversed(versions)], "state": READY}
@@ -118,5 +120,8 @@ def summarize(plan: Values, models: Iterable[Values], results: Iterable[Values])
     return lines
 
 
-def _latencies(values: Sequence[float]) -> dict[str, float | int]:
-    return {"requests": len(values), "p50": percentile(values, 50), "p99": percentile(values, 99)}
+def _latencies(requests: Sequence[Sequence[float]]) -> dict[str, Any]:
+    values = [value for request in requests for value in request]
+    found = {"requests": len(values), "p50": percentile(values, 50), "p99": percentile(values, 99)}
+    repeated = any(len(request) > 1 for request in requests)
+    return {**found, "latencies": values[:SHOWN_LATENCIES]} if repeated else found

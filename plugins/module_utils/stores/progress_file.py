@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A small file that says how far a transfer is, for whoever waits on another machine."""
+"""A small file that says how far long work is, for whoever waits on another machine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from ..core.progress import Progress, Transfer
+from ..core.progress import Stage, Transfer
 
 # Seconds between two writes: nobody looks more often.
 INTERVAL = 0.5
 
 
 class ProgressFile:
-    """Called with each state of a transfer. No failure of it is one of the transfer.
+    """Called with each state of the work. No failure of it is one of the work.
 
-    The transfer begins with the first call. path: where to write; the folder is made where it is missing, for its owner alone.
+    The work begins with the first call. path: where to write; the folder is made where it is missing, for its owner alone.
     now, wall: clocks, in seconds.
     """
 
@@ -31,7 +31,7 @@ class ProgressFile:
         self._started = 0.0
         self._written = float("-inf")
 
-    def __call__(self, state: Transfer) -> None:
+    def __call__(self, state: Transfer | Stage) -> None:
         now = self._now()
         if self._began is None:
             self._began, self._started = now, self._wall()
@@ -54,8 +54,8 @@ class ProgressFile:
 
 
 @contextmanager
-def progress_in(path: str | None) -> Iterator[Progress]:
-    """What a store reports to so that the file, if any, tells it; the file goes at the end."""
+def progress_in(path: str | None) -> Iterator[Callable[[Transfer | Stage], None]]:
+    """What a store, or a wait, reports to so that the file, if any, tells it; the file goes at the end."""
     if path is None:
         yield lambda _state: None
         return

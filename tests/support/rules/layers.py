@@ -34,7 +34,11 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
     return Layer(frozenset(below), ansible, lazy)
 
 
-_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "kubernetes", "report", "module")
+# What the openapi backend of EAS speaks through.
+_EAS = frozenset(
+    {"alibabacloud_eas20210701", "alibabacloud_credentials", "alibabacloud_tea_openapi", "alibabacloud_tea_util", "Tea", "requests"}
+)
+_UTILS = ("core", "repository", "stores", "fetch", "server", "host", "kubernetes", "report", "eas", "module")
 LAYERS: Mapping[str, Layer] = {
     "core": _layer("core"),
     "repository": _layer("core", "repository"),
@@ -48,6 +52,8 @@ LAYERS: Mapping[str, Layer] = {
     # What runs in a cluster takes the server's options as they are everywhere.
     "kubernetes": _layer("core", "server", "kubernetes"),
     "report": _layer("core", "report"),
+    # Its backends speak to EAS; the rest of it is pure, and knows tritonserver's options from the server layer.
+    "eas": _layer("core", "server", "eas", lazy=_EAS),
     "module": _layer("core", ansible=True),
     "modules": _layer(*_UTILS, ansible=True, lazy=SDKS),
     # What runs on the controller shares code in plugin_utils too.

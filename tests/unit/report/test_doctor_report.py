@@ -49,6 +49,16 @@ def test_a_healthy_server():
     assert statuses(doctor.judge_server({"replicas": [replica()]})) == [("server", OK), ("models", OK)]
 
 
+def test_what_a_platform_says_of_its_service():
+    assert doctor.judge_platform({}) == []
+    assert doctor.judge_platform({"runtime": "process"}) == []
+    assert statuses(doctor.judge_platform({"name": "a", "status": "Running", "instances": "2 of 2 run"})) == [("service a", OK)]
+    waiting = {"name": "a", "status": "Waiting", "message": "Waiting for instances", "trouble": ["Insufficient GPU", "E log"]}
+    [finding] = doctor.judge_platform(waiting)
+    assert (finding.status, finding.detail, finding.remedy) == (FAIL, "is Waiting: Waiting for instances", "Insufficient GPU; E log")
+    assert doctor.judge_platform({"status": "Stopped"})[0].remedy
+
+
 def test_a_server_that_cannot_be_asked():
     findings = doctor.judge_server({"failed": True, "msg": "connection refused\nmore"})
     assert statuses(findings) == [("server", FAIL)]

@@ -68,6 +68,13 @@ def test_the_text_tells_everything_a_user_asks_for():
         assert part in text
 
 
+def test_repeated_requests_are_told_one_by_one():
+    model = {"name": "digits", "http": {"p50": 1.0, "p99": 3.0, "latencies": [3.04, 1.0]}, "grpc": {"p50": 1.0, "p99": 1.0}}
+    facts = {**FACTS, "triton_verification": {**FACTS["triton_verification"], "models": [model]}}
+    lines = service.render(service.compose("local", facts, finished="", check_mode=False))
+    assert [line for line in lines if "Latencies" in line] == ["  Latencies   digits over HTTP 3.0 1.0 ms"]
+
+
 def test_a_run_that_verified_nothing_says_so():
     lines = service.render(service.compose("local", {"triton_target": "host"}, finished="", check_mode=True))
     assert any("nothing was verified in this run" in line for line in lines)

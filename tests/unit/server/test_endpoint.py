@@ -43,9 +43,11 @@ def test_an_ipv6_address_keeps_its_brackets() -> None:
 
 
 def test_values_that_are_null_are_as_good_as_absent() -> None:
-    endpoint = Endpoint.from_mapping({"http": "http://a", "grpc": None, "headers": None, "tls": None, "replicas": None})
+    endpoint = Endpoint.from_mapping({"http": "http://a", "grpc": None, "headers": None, "tls": None, "replicas": None, "binary": None})
     assert endpoint.replicas[0].grpc is None
     assert endpoint.headers == {}
+    assert endpoint.binary
+    assert not Endpoint.from_mapping({"http": "http://a", "binary": False}).binary
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_values_that_are_null_are_as_good_as_absent() -> None:
         ({"http": "grpc://a"}, "endpoint.http: 'grpc://a' is not a URL of scheme http or https"),
         ({"http": "http://a:99999"}, "Port out of range"),
         ({"http": "http://a\n"}, "is not a URL"),
+        ({"http": "http://a", "binary": "no"}, "endpoint.binary: must be true or false"),
         ({"http": 8000}, "8000 is not a URL"),
         ({"http": "http://user:secret@a"}, "Put credentials into endpoint.headers"),
         ({"http": "http://a/?x=1"}, "holds a query or a fragment"),

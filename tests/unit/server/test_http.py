@@ -43,6 +43,7 @@ def control(url: str, *, attempts: int = 3, timeout: float = 5, **more: Any) -> 
         (reply(400, '{"error":"bad shape"}'), errors.RequestError, "400 bad shape"),
         (reply(500, '{"error":"boom"}'), errors.RequestError, "500 boom"),
         (reply(500, "not json"), errors.RequestError, "500"),
+        (reply(408, "RPC timeout"), errors.RequestError, "metadata.rpc.keepalive"),
         (reply(200, HTML, kind="text/html"), errors.NotServerError, "base path"),
         (reply(404, HTML, kind="text/html"), errors.NotServerError, "not a V2 inference server's"),
         (reply(302, "", headers="Location: /login\r\n"), errors.NotServerError, "(302)"),
@@ -62,7 +63,7 @@ def test_an_answer_is_told_for_what_it_is(step: Step, kind: type[ServingError], 
     assert clock.naps == []
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 450, 502, 503, 504])
 def test_a_busy_server_is_tried_again(status: int) -> None:
     with scripted(reply(status, "later"), reply(status, HTML, kind="text/html"), reply(200, '{"name":"triton"}')) as server:
         client, clock = control(server.url)

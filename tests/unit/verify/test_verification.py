@@ -87,10 +87,10 @@ def test_the_summary_has_one_line_a_model() -> None:
     models = [model("a", "1"), model("a", "2"), model("b"), model("c", input=[]), model("d", state="UNAVAILABLE")]
     plan = plan_requests(models, {"a": [case("a")]})
     results = [
-        {"model": "a", "protocol": "http", "ok": True, "latency_ms": 2.0},
-        {"model": "a", "protocol": "http", "ok": True, "latency_ms": 4.0},
-        {"model": "a", "protocol": "grpc", "ok": True, "latency_ms": 1.0},
-        {"model": "b", "protocol": "grpc", "ok": False, "latency_ms": None},
+        {"model": "a", "protocol": "http", "ok": True, "latencies_ms": [2.0]},
+        {"model": "a", "protocol": "http", "ok": True, "latencies_ms": [4.0]},
+        {"model": "a", "protocol": "grpc", "ok": True, "latencies_ms": [1.0, 3.0]},
+        {"model": "b", "protocol": "grpc", "ok": False, "latencies_ms": []},
     ]
     assert summarize(plan, models, results) == [
         {
@@ -98,7 +98,7 @@ def test_the_summary_has_one_line_a_model() -> None:
             "versions": ["1", "2"],
             "state": "READY",
             "verified": "compared",
-            "grpc": {"requests": 1, "p50": 1.0, "p99": 1.0},
+            "grpc": {"requests": 2, "p50": 1.0, "p99": 3.0, "latencies": [1.0, 3.0]},
             "http": {"requests": 2, "p50": 2.0, "p99": 4.0},
         },
         {"name": "b", "versions": ["1"], "state": "READY", "verified": "answered"},
