@@ -42,6 +42,10 @@ options:
         type: list
         elements: dict
         default: []
+  lock_timeout:
+    description: Seconds that a Helm which is at work on the release is waited for.
+    type: float
+    default: 0
   access:
     description:
       - The way in that RV(endpoint) is to tell. Its headers are secret and are shown, so give the task C(no_log).
@@ -210,7 +214,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.access import WAYS
 from ..module_utils.kubernetes.cluster import connect, missing_client
-from ..module_utils.kubernetes.inspect import Wanted, inspect
+from ..module_utils.kubernetes.inspect import Wanted, inspect, wait_for_helm
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.kubernetes.sizing import Wanted as Gpus
@@ -228,6 +232,7 @@ OPTIONS = {
     "permissions": {"type": "bool", "default": False},
     "replicas": {"type": "int", "default": 1},
     "gpus": {"type": "dict", "options": GPUS},
+    "lock_timeout": {"type": "float", "default": 0},
     "access": {"type": "str", "choices": list(WAYS)},
     "grpc_tls": {"type": "bool", "default": False},
 }
@@ -244,6 +249,7 @@ def main() -> None:
         cluster = connect(params)
         gpus = Gpus(**params["gpus"]) if params["gpus"] and params["gpus"]["count"] else None
         release = Release(params["name"], params["namespace"], params["key_header"])
+        wait_for_helm(cluster, release, params["lock_timeout"])
         wanted = Wanted(params["permissions"], gpus, params["replicas"], params["access"] or "", params["grpc_tls"])
         found = inspect(cluster, release, wanted)
         if params["access"]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import UnavailableError
+from ..core.wait import Clock
 from . import sizing
-from .access import Known, choose, endpoint
+from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
 from .rollout import is_ready, judge
 from .service import Release, key_of, observe, replicas
@@ -79,7 +81,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
 
 
 def _pem(cluster: Cluster) -> dict[str, str]:
-    """What clients of the API server's proxy need as files. The kubernetes client keeps what a kubeconfig holds itself while it runs alone."""
+    """What clients of the API server's proxy need as files. Those of the kubernetes client may go with this process."""
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
@@ -146,6 +148,18 @@ def history(cluster: Cluster, release: Release) -> dict[str, Any]:
         return dict(_NONE)
     good = [number for number, status in revisions if status in ("deployed", "superseded")]
     return {"status": revisions[-1][1], "revision": revisions[-1][0], "deployed": max(good, default=0)}
+
+
+PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
+_LOOK_SECONDS = 2.0
+
+
+def wait_for_helm(cluster: Cluster, release: Release, timeout: float, clock: Clock | None = None) -> None:
+    """Returns when no Helm is at work on the release, or after so many seconds: it was killed then."""
+    clock = clock or Clock()
+    end = clock.now() + timeout
+    while clock.now() < end and history(cluster, release)["status"] in PENDING:
+        clock.sleep(min(_LOOK_SECONDS, max(0.0, end - clock.now())))
 
 
 def _secrets(cluster: Cluster, release: Release) -> list[str]:

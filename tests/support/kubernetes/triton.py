@@ -11,6 +11,7 @@ and Secrets as they are in the cluster, claims and hostPaths as `volumes` names 
 from __future__ import annotations
 
 import base64
+import json
 import random
 import shutil
 import socket
@@ -92,7 +93,7 @@ class TritonPod:
         self._folder = Path(tempfile.mkdtemp(prefix="pod-"))
         self._stand_in, self._pod, self._container = stand_in, pod, container
         mounts = self._mounts(volumes)
-        options = parse_options([*(container.get("command") or []), *(container.get("args") or [])])
+        options = parse_options(launched([*(container.get("command") or []), *(container.get("args") or [])], mounts))
         named = [_on_this_machine(each, mounts) for each in _listed(options.pop("model-repository", options.pop("model-store", [])))]
         repositories = [str(repository) if repository and "://" not in each else each for each in named] or [str(repository)]
         kept = {name: _on_this_machine(value, mounts) for name, value in options.items() if name not in (*_IMAGES_OWN, *_ADDRESSES)}
@@ -174,8 +175,10 @@ class TritonPod:
         folder.mkdir(exist_ok=True)
         for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
             if key in volume:
-                for file, data in self._data(kind, volume[key][name]).items():
-                    (folder / file).write_bytes(data)
+                found = self._data(kind, volume[key][name])
+                items = {each["key"]: each["path"] for each in volume[key].get("items") or []} or dict(zip(found, found, strict=True))
+                for entry, file in items.items():
+                    (folder / file).write_bytes(found[entry])
         return folder
 
 
@@ -216,6 +219,18 @@ class _PodServer(TritonServer):
         end = time.monotonic() + grace
         while self._process is not None and self._process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
+
+
+def launched(words: Sequence[str], mounts: Mapping[str, str]) -> list[str]:
+    """The server's command line where the chart's launch.py starts it, which puts the key behind the arguments that want it."""
+    if not any(word.endswith("/launch.py") for word in words):
+        return list(words)
+    config = json.loads(Path(_on_this_machine(words[-1], mounts)).read_text())
+    wanted = config.get("key_arguments") or []
+    key = Path(_on_this_machine(config["key_file"], mounts)).read_text().strip() if wanted else ""
+    # Each test server has regions of its own in shared memory.
+    kept = [word for word in config["argv"][1:] if "shm-region-prefix-name" not in word]
+    return [*kept, *(f"{each}{key}" for each in wanted)]
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
