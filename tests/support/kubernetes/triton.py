@@ -93,7 +93,7 @@ class TritonPod:
         self._folder = Path(tempfile.mkdtemp(prefix="pod-"))
         self._stand_in, self._pod, self._container = stand_in, pod, container
         mounts = self._mounts(volumes)
-        options = parse_options(launched([*(container.get("command") or []), *(container.get("args") or [])], mounts))
+        options = parse_options(self._command_line(mounts))
         named = [_on_this_machine(each, mounts) for each in _listed(options.pop("model-repository", options.pop("model-store", [])))]
         repositories = [str(repository) if repository and "://" not in each else each for each in named] or [str(repository)]
         kept = {name: _on_this_machine(value, mounts) for name, value in options.items() if name not in (*_IMAGES_OWN, *_ADDRESSES)}
@@ -123,6 +123,20 @@ class TritonPod:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # --- how it runs
+
+    def _command_line(self, mounts: Mapping[str, str]) -> list[str]:
+        """The server's. A launcher (roles/server_host/files/launch.py) is handed a file with it, and the key of restricted APIs in another.
+
+        /dev/shm is this machine's, where every pod needs a prefix of its own.
+        """
+        words = [*(self._container.get("command") or []), *(self._container.get("args") or [])]
+        file = next((word for word in words if word.endswith(".json")), "")
+        if file:
+            launch = json.loads(Path(_on_this_machine(file, mounts)).read_text(encoding="utf-8"))
+            keys = launch.get("key_arguments") or []
+            key = Path(_on_this_machine(launch["key_file"], mounts)).read_text(encoding="utf-8").strip() if keys else ""
+            words = [*launch["argv"], *(f"{each}{key}" for each in keys)]
+        return [word for word in words if "shm-region-prefix-name" not in word]
 
     def _probe(self) -> None:
         """Ten times a second, whatever the period says: tests wait for it."""
@@ -175,10 +189,10 @@ class TritonPod:
         folder.mkdir(exist_ok=True)
         for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
             if key in volume:
-                found = self._data(kind, volume[key][name])
-                items = {each["key"]: each["path"] for each in volume[key].get("items") or []} or dict(zip(found, found, strict=True))
-                for entry, file in items.items():
-                    (folder / file).write_bytes(found[entry])
+                paths = {each["key"]: each["path"] for each in volume[key].get("items") or []}
+                for file, data in self._data(kind, volume[key][name]).items():
+                    if not paths or file in paths:
+                        (folder / paths.get(file, file)).write_bytes(data)
         return folder
 
 
@@ -219,18 +233,6 @@ class _PodServer(TritonServer):
         end = time.monotonic() + grace
         while self._process is not None and self._process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-
-
-def launched(words: Sequence[str], mounts: Mapping[str, str]) -> list[str]:
-    """The server's command line where the chart's launch.py starts it, which puts the key behind the arguments that want it."""
-    if not any(word.endswith("/launch.py") for word in words):
-        return list(words)
-    config = json.loads(Path(_on_this_machine(words[-1], mounts)).read_text())
-    wanted = config.get("key_arguments") or []
-    key = Path(_on_this_machine(config["key_file"], mounts)).read_text().strip() if wanted else ""
-    # Each test server has regions of its own in shared memory.
-    kept = [word for word in config["argv"][1:] if "shm-region-prefix-name" not in word]
-    return [*kept, *(f"{each}{key}" for each in wanted)]
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
