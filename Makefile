@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help site check destroy doctor env test-env lint units integration test bench bench-publish lock build clean
+.PHONY: help site check destroy doctor env test-env lint units integration test-kubernetes test bench bench-publish lock build clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,6 +60,9 @@ units: test-env ## Run the unit tests
 
 integration: test-env ## Run the tests against real servers
 	pytest -n 2 --dist loadfile $(or $(TESTS),tests/integration)
+
+test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the stand-in, or SERVING_TRITON_TEST_KUBECONFIG
+	pytest -n 2 --dist loadfile tests/unit/kubernetes $(wildcard tests/integration/test_kubernetes*.py)
 
 # One run, so that its last lines count everything, what was skipped and why included.
 test: test-env lint ## Run all tests: lint, units, integration against real servers

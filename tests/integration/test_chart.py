@@ -151,7 +151,12 @@ def test_helm_lint_is_content(which: str) -> None:
         (least(podDisruptionBudget={"enabled": True, "minAvailable": 1, "maxUnavailable": 1}), "exclude each other"),
         (least(monitoring={"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "scrape every replica twice"),
         (least(server={"options": {"allow-http": False}}), "probes ask over HTTP"),
-        (least(image={"tag": "23.10-py3"}), "use a newer image"),
+        (least(image={"tag": "23.10-py3"}), "does not know --http-restricted-api"),
+        (
+            least(image={"tag": "22.05"}, restrictedApis={"enabled": False}, server={"grpcMaxConnectionAge": None}),
+            "does not know --metrics-config",
+        ),
+        (least(image={"tag": "23.12-py3"}), "does not know --grpc-max-connection-age"),
         (least(gatewayApi={"enabled": True}), "no Gateway"),
         ({"modelRepository": {"volume": {"image": {"reference": "a"}}}}, "mounts no images as volumes"),
     ],

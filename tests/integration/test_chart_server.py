@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,9 +22,19 @@ HEADER = "triton-key"
 NOT_HERE = ("model-repository", "http-port", "grpc-port", "metrics-port", "model-control-mode", "backend-config")
 
 
+SAMPLES = CHART.parents[2] / "model_repository" / "files" / "samples"
+# Models in Python with texts and with sequences of requests.
+SAMPLED = ("simple_dyna_sequence", "simple_identity", "simple_sequence")
+
+
 @pytest.fixture(scope="module")
-def server(sample_repository: Path) -> Iterator[tritonserver.TritonServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tritonserver.TritonServer]:
     """A server started with all the chart's arguments, and the key put behind those that the launcher completes."""
+    repository = tmp_path_factory.mktemp("models")
+    tritonserver.write_add_sub(repository)
+    tritonserver.write_broken(repository)
+    for name in SAMPLED:
+        shutil.copytree(SAMPLES / name, repository / name)
     rendered = render(with_key(least()))
     options: dict[str, list[str]] = {}
     for argument in rendered.arguments + [f"{each}{KEY}" for each in rendered.launch["key_arguments"]]:
@@ -31,7 +42,7 @@ def server(sample_repository: Path) -> Iterator[tritonserver.TritonServer]:
         if name not in NOT_HERE:
             options.setdefault(name, []).append(text)
     assert {"load-model", "grpc-max-connection-age", "http-restricted-api", "metrics-config", "exit-timeout-secs"} <= options.keys()
-    with tritonserver.TritonServer(sample_repository, "2.51", mode="explicit", options=options, headers={HEADER: KEY}) as running:
+    with tritonserver.TritonServer(repository, "2.51", mode="explicit", options=options, headers={HEADER: KEY}) as running:
         yield running
 
 
@@ -77,7 +88,9 @@ def file(tmp_path: Path, **changed: Any) -> str:
 
 def test_every_ready_model_is_asked(server: tritonserver.TritonServer, tmp_path: Path) -> None:
     done = run("inference.py", server.http, file(tmp_path))
-    assert (done.returncode, done.stdout) == (0, "ok      add_sub 1 answered\n1 of 1 inferences\n")
+    *asked, total = done.stdout.splitlines()
+    assert sorted(asked) == [f"ok      {name} 1 answered" for name in ("add_sub", *SAMPLED)]
+    assert (done.returncode, total) == (0, "4 of 4 inferences")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
-import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -16,10 +13,10 @@ from typing import Any
 import jinja2
 import yaml
 
+from . import debian
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "monitoring"
-CACHE = ROOT / ".cache" / "prometheus"
-PRIVATE = CACHE / "apt"
 
 
 class NoPrometheusError(Exception):
@@ -28,47 +25,10 @@ class NoPrometheusError(Exception):
 
 def program(name: str = "prometheus") -> Path:
     """The path of prometheus or promtool. Downloads 19 MB on first use where PATH has none."""
-    on_path = shutil.which(name)
-    if on_path:
-        return Path(on_path).resolve()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (CACHE / ".ready").exists():
-            _unpack()
-            (CACHE / ".ready").touch()
-    return CACHE / "usr" / "bin" / name
-
-
-def _unpack() -> None:
-    if not shutil.which("apt-get"):
-        raise NoPrometheusError("there is no prometheus on PATH, and no apt-get to download it with")
-    download = ["download", "prometheus"]
-    if _apt(*download).returncode:
-        # A container without package lists, or an ordinary user: apt keeps lists of our own.
-        (PRIVATE / "state" / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        (PRIVATE / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        private = (
-            "-o",
-            f"Dir::State={PRIVATE / 'state'}",
-            "-o",
-            "Dir::State::status=/var/lib/dpkg/status",
-            "-o",
-            f"Dir::Cache={PRIVATE / 'cache'}",
-        )
-        for arguments in (["update"], download):
-            done = _apt(*private, *arguments)
-            if done.returncode:
-                raise NoPrometheusError(f"apt-get {arguments[0]} failed: {done.stderr.strip()}")
-    for package in CACHE.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(CACHE)], check=True, timeout=120)
-        package.unlink()
-    shutil.rmtree(PRIVATE, ignore_errors=True)
-
-
-def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["apt-get", "-q", "-o", "APT::Sandbox::User=", *arguments]
-    return subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        return debian.program("prometheus", name)
+    except debian.NoPackageError as error:
+        raise NoPrometheusError(str(error)) from error
 
 
 def variables(name: str = "defaults") -> dict[str, Any]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..core.errors import InputError
-from ..server.options import BOOLEAN, KNOWN, REPEATABLE
+from ..server.options import BOOLEAN, FLAG, KNOWN, REPEATABLE
 from .translation import Translation
 
 # What deploy/aws and its kin have where the user's own values belong.
@@ -18,11 +18,19 @@ _PLACEHOLDERS = frozenset({"AWS_REGION", "AWS_SECRET_KEY_ID", "AWS_SECRET_ACCESS
 _SECRETS = {"region": "region", "id": "aws.accessKeyId", "key": "aws.secretAccessKey"}
 _PROBE = ("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds")
 _GPU = "nvidia.com/gpu"
-# The last release whose server knows neither --http-restricted-api nor --grpc-max-connection-age, and the first with --metrics-config.
-_OLD, _SUMMARIES = (23, 10), (23, 3)
+# The first releases with --http-restricted-api (2.40), --grpc-max-connection-age (2.42) and --metrics-config (2.33).
+_RESTRICTED, _AGE, _SUMMARIES = (23, 11), (24, 1), (23, 4)
 # What the chart sets by values of its own.
 _DECIDED = {"exit-timeout-secs": "server.exitTimeoutSeconds", "http-port": "server.ports.http", "grpc-port": "server.ports.grpc"}
 _DECIDED |= {"metrics-port": "server.ports.metrics", "grpc-max-connection-age": "server.grpcMaxConnectionAge"}
+
+# What the chart has no option of that name for.
+_CERTIFICATES = ("grpc-use-ssl", "grpc-use-ssl-mutual", "grpc-server-cert", "grpc-server-key", "grpc-root-cert")
+_REMARKS = dict.fromkeys(_CERTIFICATES, "; tls would take the certificate out of a Secret")
+# What deploy/k8s-onprem scales by.
+QUEUE_METRICS = [
+    {"type": "Pods", "pods": {"metric": {"name": "avg_time_queue_us"}, "target": {"type": "AverageValue", "averageValue": 50}}}
+]
 
 
 # --- the image
@@ -66,14 +74,16 @@ def old_server(t: Translation) -> None:
     """An old image's server refuses options that it does not know: switch off what this chart adds."""
     found = re.match(r"(\d\d)\.(\d\d)", t.new.get("image", {}).get("tag", ""))
     release = tuple(map(int, found.groups())) if found else (99, 1)
-    if release > _OLD or "restrictedApis" in t.new:
+    if release >= _AGE or "grpcMaxConnectionAge" in t.new.get("server", {}):
         return
-    t.put("restrictedApis.enabled", False)
     t.put("server.grpcMaxConnectionAge", None)
-    t.say("The image's tritonserver is too old for restricted APIs over HTTP and for grpc-max-connection-age: both are off.")
+    t.say("The image's tritonserver is too old for --grpc-max-connection-age, so server.grpcMaxConnectionAge is null.")
+    if release < _RESTRICTED:
+        t.put("restrictedApis.enabled", False)
+        t.say("It is too old for --http-restricted-api, so restrictedApis.enabled is off: keep strangers out by networkPolicy.")
     if release < _SUMMARIES:
         t.put("server.options.metrics-config", None)
-        t.say("It has no latency summaries either.")
+        t.say("It is too old for --metrics-config: there are no quantiles of latencies.")
 
 
 def pull_secrets(t: Translation) -> None:
@@ -170,30 +180,57 @@ def server_flags(t: Translation) -> None:
 
 
 def server_args(t: Translation, old: str) -> None:
-    """Arguments of tritonserver as texts."""
+    """Arguments of tritonserver as texts, each as --name=value, or a name and a value one after the other."""
     more = []
-    for argument in t.get(old) or []:
-        name, _equals, text = str(argument).removeprefix("--").partition("=")
-        if name in ("model-repository", "model-store"):
-            _repository_argument(t, text)
-        elif name == "load-model":
-            t.new.setdefault("server", {}).setdefault("options", {}).setdefault(name, []).append(text)
-            t.say(f"--load-model={text} became one of server.options.load-model.")
-        elif name in _DECIDED:
-            t.put(_DECIDED[name], int(text))
-            t.say(f"--{name} became {_DECIDED[name]}.")
-        elif name == "disable-auto-complete-config" or (name in KNOWN and name not in REPEATABLE and KNOWN[name] == BOOLEAN):
-            t.put(f"server.options.{name}", text.lower() != "false")
-            t.say(f"--{name} became server.options.{name}.")
-        elif name in KNOWN and name not in REPEATABLE:
-            t.put(f"server.options.{name}", int(text) if re.fullmatch(r"\d+", text) else text)
-            t.say(f"--{name} became server.options.{name}.")
-        else:
-            more.append(str(argument))
-            t.say(f"--{name} became one of server.arguments.")
+    for argument in joined([str(each) for each in t.get(old) or []]):
+        name, _equals, text = argument.removeprefix("--").partition("=")
+        if not _argument(t, name, text):
+            more.append(argument)
+            t.say(f"--{name} became one of server.arguments{_REMARKS.get(name, '')}.")
     if more:
         t.put("server.arguments", more)
     _control_mode(t)
+
+
+def joined(words: list[str]) -> list[str]:
+    """A value that follows its name joins it."""
+    found: list[str] = []
+    for word in words:
+        if word.startswith("--") or not found or "=" in found[-1]:
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    return found
+
+
+def _argument(t: Translation, name: str, text: str) -> bool:
+    """One argument; false where no value of the chart stands for it."""
+    kind = None if name in REPEATABLE or name in _REMARKS else KNOWN.get(name)
+    if name in ("model-repository", "model-store"):
+        _repository_argument(t, text)
+    elif name in ("http-restricted-api", "grpc-restricted-protocol"):
+        _restricted_argument(t, name, text)
+    elif name == "load-model":
+        t.new.setdefault("server", {}).setdefault("options", {}).setdefault(name, []).append(text)
+        t.say(f"--load-model={text} became one of server.options.load-model.")
+    elif name in _DECIDED and text.isdigit():
+        t.put(_DECIDED[name], int(text))
+        t.say(f"--{name} became {_DECIDED[name]}.")
+    elif kind is None or name in _DECIDED:
+        return False
+    else:
+        plain = text.lower() != "false" if kind in (BOOLEAN, FLAG) else int(text) if text.isdigit() else text
+        t.put(f"server.options.{name}", plain)
+        t.say(f"--{name} became server.options.{name}.")
+    return True
+
+
+def _restricted_argument(t: Translation, name: str, text: str) -> None:
+    """apis:header=key; the chart gives HTTP and gRPC the same, and keeps the key off the command line."""
+    apis, _colon, pair = text.partition(":")
+    header, _equals, key = pair.partition("=")
+    t.put("restrictedApis", {"enabled": True, "apis": apis.split(","), "header": header, "key": key})
+    t.say(f"--{name} became restrictedApis, for HTTP and gRPC alike. The key lies in a Secret now.")
 
 
 def _control_mode(t: Translation) -> None:
@@ -263,17 +300,21 @@ def service(t: Translation, default: str) -> None:
         t.say("The load balancer no longer shows the metrics to everyone: service.exposeMetrics brings them back.")
 
 
-def node_ports(t: Translation, pattern: str, *, lower: bool = False) -> None:
-    """Fixed ports of the nodes. pattern: the old name, with a place for http, grpc or metrics."""
-    for port in ("http", "grpc", "metrics"):
-        t.move(pattern.format(port if lower else port.title()), f"service.nodePorts.{port}", int)
+def node_ports(t: Translation, names: Mapping[str, str], first: int) -> None:
+    """Fixed ports of the nodes. names: port → its old name below service; first: the first of that chart's own, one after another."""
+    fixed = t.get("service.type", "NodePort") == "NodePort"
+    for place, (port, old) in enumerate(names.items()):
+        if fixed:
+            t.fill(f"service.{old}", f"service.nodePorts.{port}", first + place)
+        else:
+            t.drop(f"service.{old}", "the Service has no ports of the nodes")
 
 
-def replicas(t: Translation) -> None:
-    """minReplicaCount and maxReplicaCount."""
+def replicas(t: Translation, least: int, most: int) -> None:
+    """minReplicaCount and maxReplicaCount. least, most: that chart's own."""
     t.put("autoscaling.type", "hpa")
-    t.move("minReplicaCount", "autoscaling.minReplicas", int)
-    t.move("maxReplicaCount", "autoscaling.maxReplicas", int)
+    t.fill("minReplicaCount", "autoscaling.minReplicas", least)
+    t.fill("maxReplicaCount", "autoscaling.maxReplicas", most)
 
 
 def istio(t: Translation) -> None:

@@ -68,10 +68,9 @@ def _fil(t: Translation) -> None:
     parts.repository(t, "image.modelRepositoryPath")
     parts.gpus(t)
     parts.server_flags(t)
-    parts.replicas(t)
-    if t.move("HPATargetAverageValue", "autoscaling.gpuUtilization") is not None:
-        t.put("autoscaling.gpuService", "dcgm-exporter")
-    t.move("DCGMExporterService", "autoscaling.gpuService")
+    parts.replicas(t, 2, 6)
+    t.fill("HPATargetAverageValue", "autoscaling.gpuUtilization", 80)
+    t.fill("DCGMExporterService", "autoscaling.gpuService", "dcgm-exporter")
     parts.service(t, "NodePort")
     parts.credentials(t, "session_token")
     parts.probes(t)
@@ -89,13 +88,11 @@ def _gke(t: Translation) -> None:
     if library:
         t.put("extraEnv", [{"name": "LD_PRELOAD", "value": str(library)}])
         t.say("image.ldPreloadPath became an extraEnv, LD_PRELOAD.")
-    parts.replicas(t)
-    target = t.get("HPATargetAverageValue")
-    if target is not None:
-        metric = {"name": "kubernetes.io|container|accelerator|duty_cycle"}
-        external = {"metric": metric, "target": {"type": "AverageValue", "averageValue": str(target)}}
-        t.put("autoscaling.metrics", [{"type": "External", "external": external}])
-        t.say("HPATargetAverageValue became the external metric duty_cycle in autoscaling.metrics, for Google's metrics adapter.")
+    parts.replicas(t, 1, 3)
+    target = {"type": "AverageValue", "averageValue": str(t.get("HPATargetAverageValue", 85))}
+    external = {"metric": {"name": "kubernetes.io|container|accelerator|duty_cycle"}, "target": target}
+    t.put("autoscaling.metrics", [{"type": "External", "external": external}])
+    t.say("HPATargetAverageValue became the external metric duty_cycle in autoscaling.metrics, for Google's metrics adapter.")
     parts.service(t, "NodePort")
     parts.probes(t)
     parts.istio(t)
@@ -124,7 +121,7 @@ def _instill(t: Translation) -> None:
         parts.gpus(t)
         t.say("mode.useCpu is off, so image.numGpus counts.")
     parts.service(t, "NodePort")
-    parts.node_ports(t, "service.nodePort{}")
+    parts.node_ports(t, {"http": "nodePortHttp", "grpc": "nodePortGrpc", "metrics": "nodePortMetrics"}, 31000)
     for port in ("http", "grpc", "metrics"):
         t.move(f"service.port{port.title()}", f"service.ports.{port}")
     parts.disruption_budget(t)
@@ -132,7 +129,6 @@ def _instill(t: Translation) -> None:
     t.say("That chart's server loads nothing by itself, so server.options.load-model is empty. Leave it out to load all at the start.")
     t.put("sharedMemory.size", "1Gi")
     t.say("sharedMemory.size is the 1Gi of that chart.")
-    parts.old_server(t)
 
 
 def _fleetcommand(t: Translation) -> None:
@@ -142,7 +138,7 @@ def _fleetcommand(t: Translation) -> None:
     parts.server_args(t, "image.serverArgs")
     parts.gpus(t)
     parts.service(t, "NodePort")
-    parts.node_ports(t, "service.{}NodePort", lower=True)
+    parts.node_ports(t, {"http": "httpNodePort", "grpc": "grpcNodePort", "metrics": "metricsNodePort"}, 30343)
     parts.credentials(t, "token")
     t.move("serviceMonitor.enabled", "monitoring.serviceMonitor.enabled")
 
@@ -158,9 +154,11 @@ def _onprem(t: Translation) -> None:
     if t.get("tags.autoscaling", True):
         t.put("autoscaling.type", "hpa")
         t.say("tags.autoscaling became autoscaling.type hpa.")
-        for name in ("minReplicas", "maxReplicas", "metrics"):
-            t.move(f"autoscaling.{name}", f"autoscaling.{name}")
+        t.fill("autoscaling.minReplicas", "autoscaling.minReplicas", 1)
+        t.fill("autoscaling.maxReplicas", "autoscaling.maxReplicas", 3)
+        t.fill("autoscaling.metrics", "autoscaling.metrics", parts.QUEUE_METRICS)
     else:
+        t.say("tags.autoscaling is off, and so is autoscaling.type.")
         t.move("autoscaling.minReplicas", "replicaCount")
         t.drop("autoscaling", "tags.autoscaling is off")
     if t.get("tags.loadBalancing", True):

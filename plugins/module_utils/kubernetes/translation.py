@@ -50,6 +50,14 @@ class Translation:
         self.say(f"{old} became {new}{f': {remark}' if remark else ''}." if old != new or remark else f"{old} is the same here.")
         return result
 
+    def fill(self, old: str, new: str, default: Any) -> Any:
+        """An old value becomes a new one; where the file leaves it out, it is what that chart's own values.yaml says."""
+        moved = self.move(old, new)
+        if moved is None:
+            self.put(new, default)
+            self.say(f"{old} is left out, so {new} is {default}, as that chart has it.")
+        return default if moved is None else moved
+
     def drop(self, old: str, reason: str) -> None:
         """An old value that has no meaning here."""
         if self.get(old, ABSENT) is not ABSENT:

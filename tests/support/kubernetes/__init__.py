@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,22 @@ class Cluster:
         """What kubectl prints, errors last."""
         done = self.run("kubectl", *args, rc=rc, stdin=stdin)
         return done.stdout + done.stderr
+
+    @contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A namespace of its own, gone afterwards: what a test makes in it stays out of others' way on a real cluster too."""
+        name = f"serving-triton-{uuid.uuid4().hex[:8]}"
+        self.kubectl("create", "namespace", name)
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false", rc=None)
+
+    def start(self, program: str, *args: object) -> subprocess.Popen[str]:
+        """Starts helm or kubectl; whoever starts it ends it."""
+        command = [self.program(program), *map(str, args)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, text=True, env=self.environment(), cwd=self.folder, **pipes)  # type: ignore[call-overload,no-any-return]
 
     def apply(self, *values: Mapping[str, Any], namespace: str = "default") -> None:
         """kubectl apply of manifests."""

@@ -72,7 +72,7 @@ def _container(container: Value) -> None:
     _defaults(container, imagePullPolicy="Always" if latest else "IfNotPresent")
     for port in container.get("ports") or []:
         _defaults(port, protocol="TCP")
-    for probe in filter(None, (container.get(name) for name in _PROBES)):
+    for probe in (container[name] for name in _PROBES if container.get(name) is not None):
         _defaults(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
         _action(probe)
     for hook in (container.get("lifecycle") or {}).values():

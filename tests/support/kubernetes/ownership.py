@@ -102,7 +102,8 @@ def _same_applier(one: Owner, other: Owner) -> bool:
 def _prune(schema: Schema, value: dict[str, Any], dropped: set[Path], others: Ownership) -> None:
     """Removes what its only owner no longer applies; of list items, what nobody else has a part in."""
     kept = set().union(*others.values())
-    for path in sorted(dropped, key=lambda each: (-len(each), each)):
+    # Items before their fields: an item that has lost its key is not found any more.
+    for path in sorted(dropped, key=lambda each: (len(each), each)):
         if not any(each[: len(path)] == path for each in kept):
             fields.remove(schema, value, path)
 

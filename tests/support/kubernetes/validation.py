@@ -137,7 +137,7 @@ def _ports(container: Value, path: str) -> Iterator[Cause]:
 def _probes(container: Value, path: str, *, init: bool) -> Iterator[Cause]:
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
-        if not probe:
+        if probe is None:
             continue
         if init:
             yield Cause(

@@ -146,6 +146,20 @@ def test_what_a_killed_server_leaves_is_cleared(tmp_path: Path) -> None:
         foreign.unlink()
 
 
+def test_models_that_a_killed_server_was_reading_are_cleared(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, "print('up', flush=True)", key=False)
+    (tmp_path / "folderA1b2C3" / "1").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    config = json.loads(launched.config.read_text())
+    launched.config.write_text(json.dumps({**config, "scratch": [str(tmp_path / "folder*")]}))
+    process = launched.start()
+    assert process.wait(SECONDS) == 0
+    assert not (tmp_path / "folderA1b2C3").exists()
+    assert (tmp_path / "other").exists()
+    assert process.stderr is not None
+    assert "folderA1b2C3, which a killed server left" in process.stderr.read()
+
+
 def test_the_environment_is_the_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOREIGN", "1")
     code = "import os, json; print(json.dumps(dict(os.environ)), flush=True)"

@@ -62,14 +62,15 @@ class Garbage:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
-        self._lost: list[str] = []
         manager.followers.append(self._note)
         manager.handle(("", "garbage"), self._collect)
 
     def _note(self, change: Change) -> Iterator[Item]:
         metadata = change.value["metadata"]
         waits = {"foregroundDeletion", "orphan"} & set(metadata.get("finalizers") or [])
-        if change.type == "DELETED" or metadata.get("ownerReferences") or waits:
+        owners = metadata.get("ownerReferences") or []
+        before = (change.previous or {"metadata": {}})["metadata"].get("ownerReferences") or []
+        if change.type == "DELETED" or owners != before or waits:
             yield Item(("", "garbage"), "", "collect")
 
     def _collect(self, _item: Item, _value: Value | None) -> None:

@@ -141,9 +141,11 @@ class Kubelet:
 
     def close(self) -> None:
         """Ends all processes."""
-        for each in self._running.values():
-            if each.process:
+        for (uid, _name), each in list(self._running.items()):
+            if each.process and uid not in self._stoppers:
                 each.process.stop(0)
+        for stopper in self._stoppers.values():
+            stopper.join()
 
     # --- one pod
 
@@ -298,6 +300,9 @@ class Stopper:
 
     def start(self) -> None:
         self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join(60)
 
     def _stop(self) -> None:
         for each in self._processes:

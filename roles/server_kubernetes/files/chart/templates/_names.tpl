@@ -130,8 +130,15 @@ annotations:
 {{- fail "autoscaling.minReplicas: an HPA keeps one replica at least. Give 1, or use keda." -}}
 {{- end -}}
 {{- $tag := regexFind "^[0-9]{2}\\.[0-9]{2}" $v.image.tag -}}
-{{- if and $tag (le (atoi (replace "." "" $tag)) 2310) (or $v.restrictedApis.enabled (not (kindIs "invalid" $v.server.grpcMaxConnectionAge))) -}}
-{{- fail (printf "image.tag: the tritonserver of %s knows neither --http-restricted-api nor --grpc-max-connection-age. Set restrictedApis.enabled to false and server.grpcMaxConnectionAge to null, or use a newer image." $tag) -}}
+{{- $release := empty $tag | ternary 9912 (atoi (replace "." "" $tag)) -}}
+{{- if and $v.restrictedApis.enabled (lt $release 2311) -}}
+{{- fail (printf "image.tag: the tritonserver of %s does not know --http-restricted-api. Set restrictedApis.enabled to false, or use a newer image." $tag) -}}
+{{- end -}}
+{{- if and (not (kindIs "invalid" $v.server.grpcMaxConnectionAge)) (lt $release 2401) -}}
+{{- fail (printf "image.tag: the tritonserver of %s does not know --grpc-max-connection-age. Set server.grpcMaxConnectionAge to null, or use a newer image." $tag) -}}
+{{- end -}}
+{{- if and (index $v.server.options "metrics-config") (lt $release 2304) -}}
+{{- fail (printf "image.tag: the tritonserver of %s does not know --metrics-config. Set server.options.metrics-config to null, or use a newer image." $tag) -}}
 {{- end -}}
 {{- $http := index $v.server.options "allow-http" -}}
 {{- if and (not (kindIs "invalid" $http)) (eq (toString $http) "false") -}}

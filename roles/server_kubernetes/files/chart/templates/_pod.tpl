@@ -49,7 +49,9 @@ env:
   {{- /* NVIDIA's images ask for every GPU, which its runtime would give them, counted or not. */}}
   - {name: NVIDIA_VISIBLE_DEVICES, value: void}
   {{- end }}
-  {{- include "triton.storeEnv" . | nindent 2 }}
+  {{- with include "triton.storeEnv" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with $v.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -66,17 +68,17 @@ securityContext: {{- toYaml $v.securityContext | nindent 2 }}
 startupProbe:
   httpGet: {path: /v2/health/live, port: http}
   failureThreshold: {{ max 1 (div (add (include "triton.startupBudget" . | int64) (int64 $v.probes.startup.periodSeconds) -1) (int64 $v.probes.startup.periodSeconds)) }}
-  {{- include "triton.probe" (dict "probe" $v.probes.startup) | nindent 2 }}
+  {{- include "triton.probe" (dict "probe" $v.probes.startup) | trim | nindent 2 }}
 {{- end }}
 {{- if $v.probes.liveness.enabled }}
 livenessProbe:
   httpGet: {path: /v2/health/live, port: http}
-  {{- include "triton.probe" (dict "probe" $v.probes.liveness) | nindent 2 }}
+  {{- include "triton.probe" (dict "probe" $v.probes.liveness) | trim | nindent 2 }}
 {{- end }}
 {{- if $v.probes.readiness.enabled }}
 readinessProbe:
   {{- include "triton.readiness" . | nindent 2 }}
-  {{- include "triton.probe" (dict "probe" $v.probes.readiness) | nindent 2 }}
+  {{- include "triton.probe" (dict "probe" $v.probes.readiness) | trim | nindent 2 }}
 {{- end }}
 {{- if gt (int $v.drainSeconds) 0 }}
 lifecycle:
@@ -85,7 +87,9 @@ lifecycle:
 {{- end }}
 volumeMounts:
   - {name: config, mountPath: /serving-triton/config, readOnly: true}
+  {{- if $v.sharedMemory.enabled }}
   - {name: shm, mountPath: /dev/shm}
+  {{- end }}
   - {name: scratch, mountPath: /tmp}
   {{- if $v.restrictedApis.enabled }}
   - {name: key, mountPath: /serving-triton/key, readOnly: true}
@@ -107,7 +111,9 @@ volumeMounts:
   {{- if $v.condaPack.enabled }}
   - {name: conda-pack, mountPath: {{ $v.condaPack.mountPath }}, readOnly: true}
   {{- end }}
-  {{- include "triton.storeMounts" . | nindent 2 }}
+  {{- with include "triton.storeMounts" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with $v.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -118,8 +124,10 @@ volumeMounts:
 {{- $c := $v.credentials -}}
 - name: config
   configMap: {name: {{ include "triton.configName" . }}}
+{{- if $v.sharedMemory.enabled }}
 - name: shm
   emptyDir: {medium: Memory, sizeLimit: {{ include "triton.sharedMemory" . }}}
+{{- end }}
 - name: scratch
   emptyDir: {{ empty $v.scratch.sizeLimit | ternary (dict) (dict "sizeLimit" $v.scratch.sizeLimit) | toJson }}
 {{- if $v.restrictedApis.enabled }}

@@ -90,7 +90,7 @@
 {{- $keys = list (printf "--grpc-restricted-protocol=%s" $what) (printf "--http-restricted-api=%s" $what) -}}
 {{- end -}}
 {{- dict "argv" (prepend (include "triton.arguments" . | fromJsonArray) .Values.server.binary)
-    "environment" "/serving-triton/config/environment.json" "paths" (dict) "shared_memory" "triton-python-" "scratch" (list "/tmp/folder*")
+    "environment" "/serving-triton/config/environment.json" "paths" (dict) "shared_memory" "triton-python-" "scratch" (list "/tmp/folder*" "/tmp/python_env_*")
     "key_file" "/serving-triton/key/key" "key_arguments" $keys | toPrettyJson -}}
 {{- end -}}
 

@@ -44,14 +44,16 @@ args: {{ concat (list ($sync.delete | ternary "sync" "copy") (include "triton.re
 {{- end }}
 env:
   - {name: HOME, value: /tmp}
-  {{- include "triton.storeEnv" . | nindent 2 }}
+  {{- with include "triton.storeEnv" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- if and (hasPrefix "as://" $sync.url) (or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY")) }}
   - {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
   {{- end }}
   {{- with .Values.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
-{{- with include "triton.storeEnvFrom" . }}
+{{- with include "triton.storeEnvFrom" . | trim }}
 envFrom:
   {{- . | nindent 2 }}
 {{- end }}
@@ -64,7 +66,9 @@ volumeMounts:
     {{- with $repository.subPath }}
     subPath: {{ . }}
     {{- end }}
-  {{- include "triton.storeMounts" . | nindent 2 }}
+  {{- with include "triton.storeMounts" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- define "triton.condaContainer" -}}

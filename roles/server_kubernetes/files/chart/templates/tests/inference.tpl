@@ -1,11 +1,12 @@
 {{- if .Values.tests.enabled }}
 {{- $name := printf "%s-test" (include "triton.fullname" .) }}
+{{- /* A failed test's pod stays for its log. */}}
 {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" }}
 {{- $own := empty .Values.tests.image.repository | ternary .Values.image .Values.tests.image }}
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  {{- include "triton.metadata" (dict "root" . "name" $name "annotations" (merge (dict "helm.sh/hook-weight" "-1") $hook)) | nindent 2 }}
+  {{- include "triton.metadata" (dict "root" . "name" $name "labels" (dict "app.kubernetes.io/component" "test")) | nindent 2 }}
 data:
   inference.py: |
     {{- .Files.Get "files/inference.py" | nindent 4 }}
@@ -14,7 +15,7 @@ data:
 apiVersion: v1
 kind: Pod
 metadata:
-  {{- include "triton.metadata" (dict "root" . "name" $name "labels" (dict "app.kubernetes.io/name" (printf "%s-test" (include "triton.name" .)) "sidecar.istio.io/inject" "false") "annotations" $hook) | nindent 2 }}
+  {{- include "triton.metadata" (dict "root" . "name" $name "labels" (dict "app.kubernetes.io/name" (printf "%s-test" (include "triton.name" .)) "app.kubernetes.io/component" "test" "sidecar.istio.io/inject" "false") "annotations" $hook) | nindent 2 }}
 spec:
   restartPolicy: Never
   activeDeadlineSeconds: {{ add 300 .Values.tests.timeoutSeconds }}
@@ -24,7 +25,9 @@ spec:
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- include "triton.nodeSelector" . | nindent 2 }}
+  {{- with include "triton.nodeSelector" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with .Values.tolerations }}
   tolerations: {{- toYaml . | nindent 4 }}
   {{- end }}

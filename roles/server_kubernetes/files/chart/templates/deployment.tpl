@@ -36,8 +36,12 @@ spec:
       {{ $name }}: {{- tpl (toYaml .) $ | nindent 8 }}
       {{- end }}
       {{- end }}
-      {{- include "triton.nodeSelector" . | nindent 6 }}
-      {{- include "triton.tolerations" . | nindent 6 }}
+      {{- with include "triton.nodeSelector" . | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- with include "triton.tolerations" . | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       topologySpreadConstraints:
         {{- if kindIs "invalid" .Values.topologySpreadConstraints }}
         - maxSkew: 1
@@ -55,14 +59,14 @@ spec:
         {{- tpl (toYaml .) $ | nindent 8 }}
         {{- end }}
         {{- if .Values.condaPack.enabled }}
-        - {{- include "triton.condaContainer" . | nindent 10 }}
+        - {{ include "triton.condaContainer" . | indent 10 | trim }}
         {{- end }}
         {{- if $copies }}
-        - {{- include "triton.syncContainer" . | nindent 10 }}
+        - {{ include "triton.syncContainer" . | indent 10 | trim }}
         {{- end }}
       {{- end }}
       containers:
-        - {{- include "triton.serverContainer" . | nindent 10 }}
+        - {{ include "triton.serverContainer" . | indent 10 | trim }}
         {{- with .Values.sidecars }}
         {{- tpl (toYaml .) $ | nindent 8 }}
         {{- end }}

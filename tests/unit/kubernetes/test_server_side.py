@@ -1,0 +1,270 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the Kubernetes stand-in refuses, fills in, selects and decodes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from support.kubernetes import admission, defaults, protobuf, selectors, tables, validation
+from support.kubernetes.errors import ApiError
+from support.kubernetes.resources import Registry, Resource, version_order
+from support.kubernetes.schemas import Schemas, canonical_quantity, examine, normalize, quantity, supported_versions
+from support.kubernetes.triton import parse_options, pre_stop_seconds
+
+SCHEMAS = Schemas("1.36")
+REGISTRY = Registry(SCHEMAS.has)
+
+
+def resource(api_version: str, kind: str) -> Resource:
+    found = REGISTRY.of_kind(api_version, kind)
+    assert found
+    return found
+
+
+def deployment(**pod: Any) -> dict[str, Any]:
+    labels = {"app": "a"}
+    spec = {"containers": [{"name": "main", "image": "a:1"}], **pod}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    value = {"metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", **value}
+
+
+def problems(api_version: str, kind: str, value: dict[str, Any]) -> list[str]:
+    defaults.fill(resource(api_version, kind), value)
+    return [f"{cause.field}: {cause.message}" for cause in validation.problems(resource(api_version, kind), value, None)]
+
+
+# --- versions
+
+
+def test_old_and_new_versions_serve_what_they_have() -> None:
+    oldest, newest = supported_versions()[0], supported_versions()[-1]
+    assert Registry(Schemas(oldest).has).of_kind("batch/v1", "Job")
+    assert Registry(Schemas("1.30").has).of_kind("resource.k8s.io/v1", "DeviceClass") is None
+    assert Registry(Schemas(newest).has).of_kind("resource.k8s.io/v1", "DeviceClass")
+
+
+def test_versions_of_a_group_have_an_order() -> None:
+    assert sorted(["v1beta1", "v2", "v1alpha1", "v1", "v1beta2"], key=version_order) == ["v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]
+
+
+# --- schemas
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("1000m", "1"),
+        ("0.5", "500m"),
+        (2, "2"),
+        ("1024Mi", "1Gi"),
+        ("1500Mi", "1500Mi"),
+        ("1e3", "1k"),
+        (0.1, "100m"),
+        ("0", "0"),
+        ("x", "x"),
+    ],
+)
+def test_quantities_are_kept_in_their_canonical_form(written: Any, kept: str) -> None:
+    assert canonical_quantity(written) == kept
+    if written != "x":
+        assert quantity(written) == quantity(kept)
+
+
+def test_fields_that_are_unknown_missing_or_of_a_wrong_type_are_told_apart() -> None:
+    value = deployment(containers=[{"name": "main", "image": "a", "imagePullpolicy": "Always"}])
+    assert examine(SCHEMAS, resource("apps/v1", "Deployment"), value).unknown == ["spec.template.spec.containers[0].imagePullpolicy"]
+    value = deployment()
+    value["spec"]["replicas"] = "two"
+    assert "cannot unmarshal string" in examine(SCHEMAS, resource("apps/v1", "Deployment"), value).undecodable[0]
+    del value["spec"]["selector"], value["spec"]["replicas"]
+    assert examine(SCHEMAS, resource("apps/v1", "Deployment"), value).causes[0].field == "spec.selector"
+
+
+def test_custom_resources_are_pruned_and_get_their_defaults() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "properties": {"size": {"type": "integer"}, "mode": {"type": "string", "default": "fast"}, "free": {"type": "object"}},
+            }
+        },
+    }
+    schema["properties"]["spec"]["properties"]["free"]["x-kubernetes-preserve-unknown-fields"] = True  # type: ignore[index]
+    custom = Resource("example.com", "v1", "toys", "Toy", True, schema=schema)
+    unknown: list[str] = []
+    value = {"apiVersion": "example.com/v1", "kind": "Toy", "metadata": {"name": "a"}, "spec": {"size": 1, "sise": 2, "free": {"any": 1}}}
+    kept = normalize(SCHEMAS.of(custom), value, unknown, custom=True)
+    assert unknown == ["spec.sise"]
+    assert kept["spec"] == {"size": 1, "mode": "fast", "free": {"any": 1}}
+
+
+# --- validation
+
+
+@pytest.mark.parametrize(
+    ("pod", "told"),
+    [
+        (
+            {"containers": [{"name": "a", "image": "a", "volumeMounts": [{"name": "x", "mountPath": "/x"}]}]},
+            'volumeMounts[0].name: Not found: "x"',
+        ),
+        ({"containers": [{"name": "A_B", "image": "a"}]}, "RFC 1123 label"),
+        ({"containers": [{"name": "a", "image": "a"}, {"name": "a", "image": "b"}]}, "Duplicate value"),
+        ({"containers": [{"name": "a", "image": "a", "ports": [{"name": "much-too-long-name", "containerPort": 1}]}]}, "15 characters"),
+        ({"containers": [{"name": "a", "image": "a", "readinessProbe": {}}]}, "must specify a handler type"),
+        ({"containers": [{"name": "a", "image": "a", "livenessProbe": {"exec": {}, "successThreshold": 2}}]}, "must be 1"),
+        (
+            {"containers": [{"name": "a", "image": "a", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}]},
+            "less than or equal",
+        ),
+        ({"containers": [{"name": "a", "image": "a", "resources": {"requests": {"nvidia.com/gpu": 1}}}]}, "Limit must be set"),
+        ({"containers": [{"name": "a", "image": "a", "resources": {"limits": {"nvidia.com/gpu": "500m"}}}]}, "must be an integer"),
+        ({"containers": [{"name": "a", "image": "a", "resources": {"limits": {"gpu": 1}}}]}, "fully qualified"),
+        ({"tolerations": [{"operator": "Exists", "key": "a", "value": "b"}]}, "value must be empty"),
+        ({"restartPolicy": "Never"}, "supported values"),
+    ],
+)
+def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> None:
+    assert any(told in each for each in problems("apps/v1", "Deployment", deployment(**pod)))
+    assert problems("apps/v1", "Deployment", deployment()) == []
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "value", "told"),
+    [
+        ("v1", "Service", {"spec": {"ports": [{"port": 1}, {"port": 2}]}}, "spec.ports[0].name: Required value"),
+        ("v1", "Service", {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}}, "30000-32767"),
+        ("v1", "Secret", {"data": {"a": "no base64!"}}, "illegal base64"),
+        ("v1", "ConfigMap", {"data": {"a/b": "c"}}, "valid config key"),
+        (
+            "autoscaling/v2",
+            "HorizontalPodAutoscaler",
+            {"spec": {"minReplicas": 3, "maxReplicas": 2}},
+            "greater than or equal to `minReplicas`",
+        ),
+        ("policy/v1", "PodDisruptionBudget", {"spec": {"minAvailable": 1, "maxUnavailable": 1}}, "cannot be both set"),
+        ("batch/v1", "Job", {"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a"}]}}}}, "valid values"),
+    ],
+)
+def test_other_kinds_that_the_server_would_refuse(api_version: str, kind: str, value: dict[str, Any], told: str) -> None:
+    assert any(told in each for each in problems(api_version, kind, {"metadata": {"name": "a"}, "kind": kind, **value}))
+
+
+def test_selectors_and_strategies_of_deployments() -> None:
+    value = deployment()
+    value["spec"]["template"]["metadata"]["labels"] = {"app": "b"}
+    assert any("does not match template" in each for each in problems("apps/v1", "Deployment", value))
+    value = deployment()
+    value["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}
+    assert any("may not be 0" in each for each in problems("apps/v1", "Deployment", value))
+    changed = deployment()
+    changed["spec"]["selector"] = {"matchLabels": {"app": "b"}}
+    causes = validation.problems(resource("apps/v1", "Deployment"), changed, deployment())
+    assert any("field is immutable" in cause.message for cause in causes)
+
+
+def test_pod_security_names_every_violation() -> None:
+    spec = {"containers": [{"name": "main", "image": "a", "securityContext": {"privileged": True}}], "hostNetwork": True}
+    told = " ".join(admission.violations(spec, "restricted"))
+    for each in ("host namespaces", "privileged", "allowPrivilegeEscalation", "capabilities", "runAsNonRoot", "seccompProfile"):
+        assert each in told
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pod = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    fine = {"securityContext": pod, "containers": [{"name": "main", "image": "a", "securityContext": security}]}
+    assert list(admission.violations(fine, "restricted")) == []
+
+
+# --- defaults
+
+
+def test_defaults_of_what_a_chart_writes() -> None:
+    probe = {"httpGet": {"port": 8000}}
+    limits = {"limits": {"nvidia.com/gpu": "1"}}
+    main = {"name": "main", "image": "a", "readinessProbe": probe, "resources": limits, "ports": [{"containerPort": 80}]}
+    value = deployment(
+        containers=[main],
+        volumes=[{"name": "models", "secret": {"secretName": "a"}}, {"name": "scratch"}],
+    )
+    defaults.fill(resource("apps/v1", "Deployment"), value)
+    pod = value["spec"]["template"]["spec"]
+    main = pod["containers"][0]
+    assert (main["imagePullPolicy"], main["terminationMessagePolicy"], main["ports"][0]["protocol"]) == ("Always", "File", "TCP")
+    assert main["readinessProbe"]["failureThreshold"] == 3
+    assert main["readinessProbe"]["httpGet"] == {"port": 8000, "path": "/", "scheme": "HTTP"}
+    assert main["resources"]["requests"] == {"nvidia.com/gpu": "1"}
+    assert pod["volumes"] == [{"name": "models", "secret": {"secretName": "a", "defaultMode": 420}}, {"name": "scratch", "emptyDir": {}}]
+    assert value["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+    secret = {"metadata": {"name": "a"}, "stringData": {"key": "text"}}
+    defaults.fill(resource("v1", "Secret"), secret)
+    assert secret == {"metadata": {"name": "a"}, "type": "Opaque", "data": {"key": base64.b64encode(b"text").decode()}}
+
+
+# --- selectors
+
+
+@pytest.mark.parametrize(
+    ("expression", "selected"),
+    [
+        ("", True), ("app=a", True), ("app==a", True), ("app!=a", False), ("app in (a,b)", True), ("app notin (a, b)", False),
+        ("app", True),
+        ("!app", False), ("tier", False), ("!tier", True), ("tier!=x", True), ("app=a,tier=x", False),
+    ],
+)  # fmt: skip
+def test_label_selectors(expression: str, selected: bool) -> None:
+    assert selectors.labels(expression)({"metadata": {"labels": {"app": "a"}}}) is selected
+
+
+def test_field_selectors_and_bad_ones() -> None:
+    pod = {"metadata": {"name": "a"}, "spec": {"unschedulable": True}, "status": {"phase": "Running"}}
+    assert selectors.fields("metadata.name=a,status.phase!=Failed,spec.unschedulable=true")(pod)
+    assert not selectors.fields("status.phase=Failed")(pod)
+    with pytest.raises(ApiError, match="unable to parse"):
+        selectors.labels("a b c")
+
+
+# --- protobuf and tables
+
+
+def test_a_secret_is_read_from_protobuf() -> None:
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    metadata = field(1, field(1, b"release") + field(3, b"demo") + field(11, field(1, b"owner") + field(2, b"helm")))
+    secret = metadata + field(2, field(1, b"release") + field(2, b"\x00\xff")) + field(3, b"helm.sh/release.v1")
+    body = protobuf.MAGIC + field(1, field(1, b"v1") + field(2, b"Secret")) + field(2, secret)
+    assert protobuf.decode(body) == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "release", "namespace": "demo", "labels": {"owner": "helm"}},
+        "data": {"release": "AP8="},
+        "type": "helm.sh/release.v1",
+    }
+    with pytest.raises(ApiError, match="does not read a Pod"):
+        protobuf.decode(protobuf.MAGIC + field(1, field(1, b"v1") + field(2, b"Pod")))
+
+
+def test_printer_columns_follow_their_paths() -> None:
+    value = {"status": {"conditions": [{"type": "Ready", "status": "True"}], "urls": ["a", "b"]}}
+    assert tables.at_path(value, '.status.conditions[?(@.type=="Ready")].status') == "True"
+    assert tables.at_path(value, ".status.urls[1]") == "b"
+    assert tables.at_path(value, ".spec.none") == ""
+
+
+# --- containers that really run
+
+
+def test_the_servers_options_are_those_of_the_container() -> None:
+    words = ["tritonserver", "--model-repository=/models", "--load-model", "a", "--load-model=b", "--strict-readiness"]
+    assert parse_options(words) == {"model-repository": "/models", "load-model": ["a", "b"], "strict-readiness": "true"}
+    assert parse_options(["-c", "exec tritonserver --http-port=8000 --log-verbose=1"]) == {"http-port": "8000", "log-verbose": "1"}
+
+
+def test_how_long_a_hook_sleeps() -> None:
+    assert pre_stop_seconds({"sleep": {"seconds": 3}}) == 3
+    assert pre_stop_seconds({"exec": {"command": ["/bin/sh", "-c", "sleep 15"]}}) == 15
+    assert pre_stop_seconds({}) == 0
