@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import kubernetes as client
 import pytest
 from kubernetes.stream import portforward, stream
-from support.kubernetes import Behaviour, Cluster, Fault, open_cluster, triton_pods
+from support.kubernetes import Behaviour, Cluster, Fault, command_pods, open_cluster, triton_pods
 from support.kubernetes.manifests import PAUSE, custom_definition, deployment, service, write_chart
 from support.kubernetes.schemas import supported_versions
 from support.tritonserver import write_add_sub
@@ -335,6 +335,8 @@ def test_sets_claims_jobs_and_budgets(cluster: Cluster) -> None:
     drained = cluster.kubectl("drain", "node-1", "--ignore-daemonsets", "--force", "--timeout=5s", rc=None)
     assert "evicting pod" in drained
     assert all(each["spec"]["nodeName"] == "node-0" for each in cluster.get("pods")["items"] if each["metadata"]["name"].startswith("web-"))
+    cluster.kubectl("delete", "node", "node-1")
+    until(lambda: cluster.get("daemonset", "plugin")["status"]["currentNumberScheduled"] == 1, "the node's pods are gone")
 
 
 def job(name: str, image: str) -> dict[str, Any]:
@@ -404,7 +406,8 @@ def test_the_python_client_lists_in_parts_and_watches_on(cluster: Cluster) -> No
         for number in range(5):
             core.create_namespaced_config_map(namespace, {"metadata": {"name": f"a{number}", "labels": {"n": str(number)}}})
         first = core.list_namespaced_config_map(namespace, limit=4, label_selector="n")
-        assert (len(first.items), first.metadata.remaining_item_count) == (4, 1)
+        assert (len(first.items), first.metadata.remaining_item_count) == (4, None)
+        assert core.list_namespaced_config_map(namespace, limit=1).metadata.remaining_item_count >= 4
         rest = core.list_namespaced_config_map(namespace, limit=4, label_selector="n", _continue=first.metadata._continue)
         assert [each.metadata.name for each in rest.items] == ["a4"]
         core.patch_namespaced_config_map("a0", namespace, {"data": {"k": "v"}})
@@ -417,10 +420,10 @@ def test_the_python_client_lists_in_parts_and_watches_on(cluster: Cluster) -> No
             with pytest.raises(client.client.ApiException) as caught:
                 list(client.watch.Watch().stream(core.list_namespaced_config_map, namespace, **since))
             assert caught.value.status == 410
-        stale = {"metadata": {"name": "a2", "resourceVersion": first.metadata.resource_version}, "data": {"k": "v"}}
-        core.patch_namespaced_config_map("a2", namespace, {"data": {"k": "w"}})
+        stale = core.read_namespaced_config_map("a2", namespace)
+        core.patch_namespaced_config_map("a2", namespace, {"data": {"k": "v"}})
         with pytest.raises(client.client.ApiException) as caught:
-            core.replace_namespaced_config_map("a2", namespace, {**stale, "metadata": {**stale["metadata"], "resourceVersion": "1"}})
+            core.replace_namespaced_config_map("a2", namespace, stale)
         assert caught.value.status == 409
 
 
@@ -514,10 +517,18 @@ def test_pods_are_reached_in_every_way(both: Cluster) -> None:
     assert both.run("kubectl", "logs", name).stdout == "listening\n"
 
 
-def test_the_python_client_executes_and_forwards(cluster: Cluster) -> None:
-    cluster.configured.behave("greeter", Behaviour(start=Greeter, execute=lambda pod, container, command: (0, "done", "")))
-    cluster.apply(pod("web", "greeter:1"))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+def test_the_python_client_executes_and_forwards_to_hidden_pods(tmp_path: Path) -> None:
+    with open_cluster(tmp_path, hide=True) as cluster:
+        cluster.configured.behave("greeter", Behaviour(start=Greeter, execute=lambda pod, container, command: (0, "done", "")))
+        cluster.apply(pod("web", "greeter:1"))
+        cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+        with pytest.raises(OSError, match="refused"):
+            urlopen(f"http://{cluster.get('pod', 'web')['status']['podIP']}:8000", timeout=5)
+        assert cluster.kubectl("get", "--raw", "/api/v1/namespaces/default/pods/web:8000/proxy/x") == "web /x"
+        execute_and_forward(cluster)
+
+
+def execute_and_forward(cluster: Cluster) -> None:
     core = client.client.CoreV1Api(client.config.new_client_from_config(str(cluster.kubeconfig)))
     assert stream(core.connect_get_namespaced_pod_exec, "web", "default", command=["x"], stdout=True, stderr=True) == "done"
     core = client.client.CoreV1Api(client.config.new_client_from_config(str(cluster.kubeconfig)))
@@ -529,6 +540,30 @@ def test_the_python_client_executes_and_forwards(cluster: Cluster) -> None:
     while not answer.endswith(b"/by-channel"):
         answer += connection.recv(4096)
     forwarded.close()
+
+
+def test_commands_of_containers_run(cluster: Cluster) -> None:
+    cluster.configured.behave("command", command_pods(cluster.configured))
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "code"},
+        "data": {"say.py": "import sys; sys.exit(sys.argv[1])"},
+    }
+    finds, fails = (
+        pod("finds", "command:1", command=["cat", "/code/say.py"]),
+        pod("fails", "command:1", args=["python3", "/code/say.py", "no"]),
+    )
+    for each in (finds, fails):
+        each["spec"].update(restartPolicy="Never", volumes=[{"name": "code", "configMap": {"name": "code"}}])
+        each["spec"]["containers"][0]["volumeMounts"] = [{"name": "code", "mountPath": "/code"}]
+    cluster.apply(config, finds, fails)
+    phases = {"finds": "Succeeded", "fails": "Failed"}
+    for name, phase in phases.items():
+        cluster.kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"pod/{name}", "--timeout=20s")
+    assert cluster.run("kubectl", "logs", "finds").stdout == config["data"]["say.py"]  # type: ignore[index]
+    assert cluster.run("kubectl", "logs", "fails").stdout == "no\n"
+    assert cluster.get("pod", "fails")["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
 
 
 def test_real_tritons_roll_without_a_failed_request(tmp_path: Path) -> None:

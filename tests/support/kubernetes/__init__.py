@@ -30,12 +30,13 @@ from typing import Any
 import pytest
 
 from . import tools
+from .containers import command_pods
 from .controllers.kubelet import Behaviour
 from .server import Fault
 from .standin import NEWEST, StandIn
 from .triton import triton_pods
 
-__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "open_cluster", "triton_pods"]
+__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "command_pods", "open_cluster", "triton_pods"]
 REAL = "SERVING_TRITON_TEST_KUBECONFIG"
 
 
@@ -117,11 +118,13 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False) -> Iterator[Cluster]:
-    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. version, forward: see `StandIn`."""
+def open_cluster(
+    folder: Path, tools_name: str = "helm3", version: str = "1.36", *, forward: bool = False, hide: bool = False
+) -> Iterator[Cluster]:
+    """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. The others: see `StandIn`."""
     real = os.environ.get(REAL)
     if real:
         yield Cluster(folder, Path(real).resolve(), tools_name, None)
         return
-    with StandIn(version, forward=forward) as stand_in:
+    with StandIn(version, forward=forward, hide=hide) as stand_in:
         yield Cluster(folder, stand_in.kubeconfig(folder / "kubeconfig"), tools_name, stand_in)

@@ -58,6 +58,7 @@ class Admission:
 
     def _service(self, resource: Resource, value: dict[str, Any], old: Value | None) -> None:
         spec = value["spec"]
+        _drop_of_other_type(spec, (old or {}).get("spec") or {})
         if spec["type"] == "ExternalName":
             return
         if not spec.get("clusterIP"):
@@ -128,6 +129,21 @@ class Admission:
             if mode == "warn" or resource.plural != "pods":
                 warn(f"would {told}")
                 return
+
+
+def _drop_of_other_type(spec: dict[str, Any], before: Value) -> None:
+    """What only the former type of a service had goes with it, unless the client wrote it anew."""
+    if before.get("type") in ("NodePort", "LoadBalancer") and spec["type"] in ("ClusterIP", "ExternalName"):
+        taken = {port.get("nodePort") for port in before.get("ports") or []}
+        for port in spec.get("ports") or []:
+            if port.get("nodePort") in taken:
+                port.pop("nodePort", None)
+        for name in ("externalTrafficPolicy", "allocateLoadBalancerNodePorts"):
+            if spec.get(name) == before.get(name):
+                spec.pop(name, None)
+    if spec["type"] == "ExternalName" and before.get("clusterIP") == spec.get("clusterIP"):
+        spec.pop("clusterIP", None)
+        spec.pop("clusterIPs", None)
 
 
 def violations(spec: Value, level: str) -> Iterator[str]:

@@ -8,11 +8,12 @@ import copy
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime, timezone
 from typing import Any
 
-from . import defaults, errors, ownership, patches, validation
+from . import defaults, errors, fields, ownership, patches, validation
 from .admission import Admission
 from .errors import ApiError, bad_request, invalid
 from .ownership import Owner, Ownership
@@ -44,7 +45,7 @@ class Request:
     validation: str = "Strict"
     force: bool = False
     subresource: str = ""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = dataclass_field(default_factory=list)
 
     def owner(self, resource: Resource, operation: str = "Update") -> Owner:
         return Owner(self.manager, operation, resource.api_version, self.subresource)
@@ -94,7 +95,9 @@ class Api:
         self.admission.namespace(resource, name, metadata.get("namespace"), creates=True)
         if self.store.get(resource.key, metadata.get("namespace"), name):
             raise errors.already_exists(resource, name)
-        for each in ("resourceVersion", "selfLink", "managedFields", "deletionTimestamp", "generation"):
+        if metadata.get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        for each in ("selfLink", "managedFields", "deletionTimestamp", "generation"):
             metadata.pop(each, None)
         metadata.update(uid=str(uuid.uuid4()), creationTimestamp=timestamp())
         if "status" in resource.subresources and request.manager != "internal":
@@ -184,6 +187,7 @@ class Api:
         if not found.causes:
             defaults.fill(resource, value)
             self.admission.admit(resource, value, old, request.warnings.append)
+            request.warnings += validation.warnings(resource, value)
             found.causes += validation.problems(resource, value, old)
         if found.causes:
             raise invalid(resource, value["metadata"].get("name", ""), found.causes)
@@ -237,6 +241,8 @@ class Api:
             raise ApiError(500, "InternalError", f"{told}: .{found.unknown[0]}: field not declared in schema")
         schema = self.schemas.of(resource)
         wanted = normalize(schema, wanted, [])
+        for path, key in fields.duplicates(schema, wanted):
+            raise ApiError(500, "InternalError", f"{told}: {path}: duplicate entries for key {key}")
         owner = request.owner(resource, "Apply")
         new, owners = ownership.server_side_apply(schema, live, wanted, owner, force=request.force)
         if live is None:

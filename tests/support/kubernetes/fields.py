@@ -9,7 +9,7 @@ A list item that is there itself, apart from its fields, is a path of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .schemas import Schema
@@ -37,20 +37,41 @@ def value_key(item: Any) -> str:
     return "v:" + json.dumps(item, separators=(",", ":"), sort_keys=True)
 
 
-def fields(schema: Schema, value: Any, path: Path = ()) -> set[Path]:
-    """All fields that a value sets."""
+def values(schema: Schema, value: Any, path: Path = ()) -> dict[Path, Any]:
+    """All fields that a value sets, with their values; of a list item itself: True."""
+    found: dict[Path, Any] = {}
     if isinstance(value, dict) and value and not schema.atomic_map:
-        return set().union(*(fields(schema.field(name), each, (*path, f"f:{name}")) for name, each in value.items()))
-    if isinstance(value, list) and value and schema.list_keys:
-        keyed = [(each, (*path, item_key(schema, each))) for each in value]
-        return {key for _each, key in keyed}.union(*(fields(schema.items, each, key) for each, key in keyed))
-    if isinstance(value, list) and value and schema.is_set:
-        return {(*path, value_key(each)) for each in value}
-    return {path} if path else set()
+        for name, each in value.items():
+            found.update(values(schema.field(name), each, (*path, f"f:{name}")))
+    elif isinstance(value, list) and value and schema.list_keys:
+        for each in value:
+            place = (*path, item_key(schema, each))
+            found[place] = True
+            found.update(values(schema.items, each, place))
+    elif isinstance(value, list) and value and schema.is_set:
+        found.update({(*path, value_key(each)): True for each in value})
+    elif path:
+        found[path] = value
+    return found
+
+
+def duplicates(schema: Schema, value: Any, path: Path = ()) -> Iterator[tuple[str, str]]:
+    """Items that are twice in a list that is a map or a set: the list and the key, readable."""
+    if isinstance(value, dict) and not schema.atomic_map:
+        for name, each in value.items():
+            yield from duplicates(schema.field(name), each, (*path, f"f:{name}"))
+    elif isinstance(value, list) and (schema.list_keys or schema.is_set):
+        seen = set()
+        for each in value:
+            key = item_key(schema, each) if schema.list_keys else value_key(each)
+            if key in seen:
+                yield readable(path), readable((key,))
+            seen.add(key)
+            yield from duplicates(schema.items, each, (*path, key))
 
 
 def owned_fields(schema: Schema, value: Any) -> set[Path]:
-    return fields(schema, value) - NOBODYS
+    return set(values(schema, value)) - NOBODYS
 
 
 def value_at(schema: Schema, value: Any, path: Path) -> Any:
@@ -78,13 +99,10 @@ def _item(schema: Schema, value: Any, key: str) -> Any:
 
 def changed_fields(schema: Schema, old: Any, new: Any) -> tuple[set[Path], set[Path]]:
     """The fields that are new or have another value, and those that are gone."""
-    before, after = owned_fields(schema, old), owned_fields(schema, new)
-    changed = {path for path in after if value_at(schema, old, path) != value_at(schema, new, path)}
-    return changed, {path for path in before - after if value_at(schema, new, path) is _MISSING}
-
-
-def exists(schema: Schema, value: Any, path: Path) -> bool:
-    return value_at(schema, value, path) is not _MISSING
+    before, after = values(schema, old), values(schema, new)
+    changed = {path for path, value in after.items() if before.get(path, _MISSING) != value}
+    gone = {path for path in before if path not in after and value_at(schema, new, path) is _MISSING}
+    return changed - NOBODYS, gone - NOBODYS
 
 
 def remove(schema: Schema, value: Any, path: Path) -> None:

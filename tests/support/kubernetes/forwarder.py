@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,9 @@ from .store import Change
 class Forwarder:
     """Listens for every port of every service: on its cluster address, and for NodePorts and load balancers on 127.0.0.1."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, manager: Manager, place: Callable[[str], str]) -> None:
+        """place: where the process of a pod's address listens, raises OSError."""
+        self._manager, self._place = manager, place
         self._listeners: dict[tuple[str, int], Listener] = {}
         manager.handle(SERVICES, self.service)
         manager.followers.append(self._of_slices)
@@ -48,7 +49,7 @@ class Forwarder:
         numbers = {each.get("name", ""): each["port"] for each in slice_.get("ports") or []}
         for port in service["spec"].get("ports") or []:
             number = numbers.get(port.get("name", ""))
-            backends = [(address, number) for address in addresses if number and address.startswith("127.")]
+            backends = [(self._place(address), number) for address in addresses if number and address.startswith("127.")]
             if service["spec"].get("clusterIP", "").startswith("127."):
                 yield (service["spec"]["clusterIP"], port["port"]), backends
             if port.get("nodePort"):

@@ -22,6 +22,7 @@ from .resources import Resource
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _REVIEWS = ("selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews")
+_LARGEST_BODY = 3 * 1024 * 1024
 _STREAMS = ("exec", "attach", "portforward", "proxy")
 
 
@@ -67,6 +68,8 @@ def read_body(asked: Asked) -> Any:
     """Raises ApiError."""
     if not asked.body:
         return {}
+    if len(asked.body) > _LARGEST_BODY:
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY}")
     if asked.body.startswith(protobuf.MAGIC):
         return protobuf.decode(asked.body)
     if "cbor" in asked.headers.get("content-type", ""):
@@ -100,7 +103,14 @@ class Routes:
         if target.verb == "watch" or target.subresource in _STREAMS:
             return Answer(stream=target)
         with self.api.store.lock:
-            return self._resource(asked, target, user)
+            answer = self._resource(asked, target, user)
+        answer.warnings += self._deprecations(target)
+        return answer
+
+    def _deprecations(self, target: Target) -> list[str]:
+        if target.resource.key == ("", "endpoints") and int(self.version.partition(".")[2]) >= 33:
+            return ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
+        return []
 
     # --- what is no resource
 
@@ -260,7 +270,8 @@ class Routes:
         metadata: dict[str, Any] = {"resourceVersion": version}
         limit = int(asked.query.get("limit") or 0)
         if limit and len(values) > limit:
-            metadata["remainingItemCount"] = len(values) - limit
+            if not asked.query.get("labelSelector") and not asked.query.get("fieldSelector"):
+                metadata["remainingItemCount"] = len(values) - limit
             values = values[:limit]
             metadata["continue"] = base64.b64encode(json.dumps([version, *_place(values[-1])]).encode()).decode()
         return Answer(body=self._shown_list(asked, target, [self.in_version(target.resource, each) for each in values], metadata))
@@ -304,6 +315,9 @@ class Routes:
 
     def _update(self, asked: Asked, target: Target) -> Answer:
         live, value, how = self.api.get(target.resource, target.namespace, target.name), read_body(asked), self._how(asked, target)
+        if target.resource.custom and not (value.get("metadata") or {}).get("resourceVersion"):
+            cause = errors.Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
+            raise errors.invalid(target.resource, target.name, [cause])
         return Answer(body=self._shown(asked, target, self.api.update(target.resource, live, value, how)), warnings=how.warnings)
 
     def _patch(self, asked: Asked, target: Target) -> Answer:

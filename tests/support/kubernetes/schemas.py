@@ -42,17 +42,20 @@ def definitions(version: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Schema:
-    """A place in a schema. What is not described has an empty schema."""
+    """A place in a schema. What is not described has an empty schema. definition: the name of what it refers to."""
 
     raw: Mapping[str, Any]
     known: Mapping[str, Any]
+    definition: str = ""
 
     def _at(self, raw: Any) -> Schema:
-        raw = raw if isinstance(raw, Mapping) else {}
+        raw, definition = raw if isinstance(raw, Mapping) else {}, ""
         while "$ref" in raw:
-            name = raw["$ref"].rsplit("/", 1)[1]
-            raw = {**self.known.get(name, {}), **{key: value for key, value in raw.items() if key != "$ref"}, "definition": name}
-        return Schema(raw, self.known)
+            definition = raw["$ref"].rsplit("/", 1)[1]
+            extensions = {key: value for key, value in raw.items() if key.startswith("x-")}
+            raw = self.known.get(definition, {})
+            raw = {**raw, **extensions} if extensions else raw
+        return Schema(raw, self.known, definition)
 
     def field(self, name: str) -> Schema:
         properties = self.raw.get("properties") or {}
@@ -86,7 +89,7 @@ class Schema:
 
     @property
     def is_quantity(self) -> bool:
-        return self.raw.get("definition") == _QUANTITY
+        return self.definition == _QUANTITY
 
 
 class Schemas:

@@ -250,7 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
         host, port = self._backend(target)
         query = urllib.parse.urlsplit(self.path).query
         path = f"/{target.rest}" + (f"?{query}" if query else "")
-        connection = HTTPConnection(host, port, timeout=60)
+        try:
+            connection = HTTPConnection(self.server.kubelet.place(host), port, timeout=60)
+        except OSError as error:
+            raise ApiError(503, "ServiceUnavailable", f"error trying to reach service: {error}") from error
         try:
             headers = {name: value for name, value in asked.headers.items() if name not in _HOP}
             connection.request(asked.method, path, asked.body or None, headers)
@@ -275,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
         with api.store.lock:
             value = api.get(target.resource, target.namespace, name)
             if target.resource.key == PODS:
-                return (value.get("status") or {}).get("podIP") or "127.0.0.1", int(port or 80)
+                return (value.get("status") or {}).get("podIP", ""), int(port or 80)
             ports = value["spec"].get("ports") or []
             found = next((each for each in ports if port in ("", each.get("name"), str(each["port"]))), None)
             slices = api.store.all(("discovery.k8s.io", "endpointslices"), target.namespace)

@@ -20,6 +20,7 @@ from cryptography import x509
 from ..certificates import Authority
 from .access import MASTERS, Access
 from .api import Api, Request, Value
+from .containers import Network
 from .controllers.cluster_wide import ApiServices, Autoscalers, Budgets, CustomResources, Garbage, Namespaces, Services, Volumes
 from .controllers.kubelet import Behaviour, Kubelet
 from .controllers.manager import NODES, Manager, condition
@@ -30,7 +31,6 @@ from .routes import Routes
 from .schemas import Schemas, supported_versions
 from .server import Fault, Front, Logged
 from .store import Store
-from .triton import Network
 
 NEWEST = supported_versions()[-1]
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -42,13 +42,14 @@ _VIEW_RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list",
 
 class StandIn:
     """A cluster. It serves from the start on; `close` ends it. version: of Kubernetes, one of `schemas.supported_versions()`.
-    forward: give services addresses of loopback that lead to pods which really run.
+    forward: give services addresses of loopback that lead to pods which really run. hide: show addresses of pods that nobody can reach, as
+    from outside of a cluster; port-forward and the proxy lead to them all the same.
 
     images: pattern → `Behaviour` (use `behave`). faults: list of `Fault`. log: of `Logged` requests. statuses: kind of a custom resource
     → function of the object that returns its status (use `operate`). metrics: see `Autoscalers` (use `measure`).
     """
 
-    def __init__(self, version: str = "1.36", *, forward: bool = False) -> None:
+    def __init__(self, version: str = "1.36", *, forward: bool = False, hide: bool = False) -> None:
         self.version = version
         schemas = Schemas(version)
         self.store = Store()
@@ -58,7 +59,8 @@ class StandIn:
         self._manager = Manager(self.api)
         self._network = Network()
         self.kubelet = Kubelet(self._manager, self._network.pod)
-        self._forwarder = Forwarder(self._manager) if forward else None
+        self.kubelet.hide = hide
+        self._forwarder = Forwarder(self._manager, self.kubelet.place) if forward else None
         if forward:
             self.api.admission.service_address = self._network.service
         self._custom = CustomResources(self._manager)

@@ -11,7 +11,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -107,32 +107,28 @@ def _offered(asked: Asked) -> list[str]:
     return [each.strip() for each in asked.headers.get("sec-websocket-protocol", "").split(",")]
 
 
-def dial(pod: dict[str, Any], port: int) -> socket.socket:
-    """A connection to a port of a pod. Raises OSError; simulated pods have no ports."""
-    address = (pod.get("status") or {}).get("podIP", "")
-    if not address.startswith("127."):
-        raise ConnectionRefusedError(f"failed to connect to {address or 'a pod without address'}:{port}: connection refused")
-    return socket.create_connection((address, port), 5)
-
-
 def serve_port_forward(handler: Any, asked: Asked, pod: dict[str, Any]) -> None:
     """Raises ApiError for what is no upgrade."""
+
+    def connect(port: int) -> socket.socket:
+        return handler.server.kubelet.connect(pod, port)  # type: ignore[no-any-return]
+
     if _TUNNEL in _offered(asked):
-        return Session(WebSocket(handler, asked, _TUNNEL), lambda port: dial(pod, port)).serve()
+        return Session(WebSocket(handler, asked, _TUNNEL), connect).serve()
     protocol = next((each for each in _CHANNELS if each in _offered(asked)), "")
     if protocol:
         ports = [int(each) for each in parse_qs(urlsplit(handler.path).query).get("ports", ["0"])[0].split(",")]
-        return _forward_channels(WebSocket(handler, asked, protocol), pod, ports)
+        return _forward_channels(WebSocket(handler, asked, protocol), connect, ports)
     if asked.headers.get("upgrade", "").upper() == "SPDY/3.1":
         handler.send_response_only(101)
         for name, value in (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", "portforward.k8s.io")):
             handler.send_header(name, value)
         handler.end_headers()
-        return Session(Raw(handler), lambda port: dial(pod, port)).serve()
+        return Session(Raw(handler), connect).serve()
     raise bad_request("Upgrade request required")
 
 
-def _forward_channels(pipe: WebSocket, pod: dict[str, Any], ports: Sequence[int]) -> None:
+def _forward_channels(pipe: WebSocket, connect: Callable[[int], socket.socket], ports: Sequence[int]) -> None:
     """As the python client does it: two channels a port, data and error, each of which begins with the port's number."""
     backends: dict[int, socket.socket] = {}
     for place, port in enumerate(ports):
@@ -140,7 +136,7 @@ def _forward_channels(pipe: WebSocket, pod: dict[str, Any], ports: Sequence[int]
         pipe.write(bytes([2 * place]) + number)
         pipe.write(bytes([2 * place + 1]) + number)
         try:
-            backends[2 * place] = dial(pod, port)
+            backends[2 * place] = connect(port)
         except OSError as error:
             pipe.write(bytes([2 * place + 1]) + str(error).encode())
             continue

@@ -24,6 +24,8 @@ _QUALIFIED = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ACTIONS = ("httpGet", "tcpSocket", "exec", "grpc", "sleep")
+_ANNOTATIONS_SIZE = 256 * 1024
+_DATA_SIZE = 1024 * 1024
 _FREE_NAMES = ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
 
 
@@ -53,7 +55,10 @@ def _metadata(resource: Resource, metadata: Value) -> Iterator[Cause]:
         told = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         yield Cause("metadata.name", f'Invalid value: "{name}": {told}')
     yield from _labels(metadata.get("labels") or {}, "metadata.labels")
-    for key in metadata.get("annotations") or {}:
+    annotations = metadata.get("annotations") or {}
+    if sum(len(key) + len(str(text)) for key, text in annotations.items()) > _ANNOTATIONS_SIZE:
+        yield Cause("metadata.annotations", f"Too long: may not be more than {_ANNOTATIONS_SIZE} bytes", "FieldValueTooLong")
+    for key in annotations:
         if not _QUALIFIED.fullmatch(key):
             yield Cause("metadata.annotations", f'Invalid value: "{key}": name part must consist of alphanumeric characters')
 
@@ -70,6 +75,19 @@ def _duplicates(values: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     for place, value in enumerate(values):
         if value in values[:place]:
             yield place, value
+
+
+def warnings(resource: Resource, value: Value) -> Iterator[str]:
+    """What the server accepts and warns of."""
+    spec = defaults.pod_spec_of(resource, value) or {}
+    path = "spec" if resource.plural == "pods" else "spec.template.spec"
+    for kind in ("initContainers", "containers"):
+        for place, container in enumerate(spec.get(kind) or []):
+            for twice, name in _duplicates([each.get("name") for each in container.get("env") or []]):
+                where = f"{path}.{kind}[{place}].env[{twice}]"
+                yield f'{where}: hides previous definition of "{name}", which may be dropped when using apply'
+    if resource.plural == "ingresses" and "kubernetes.io/ingress.class" in (value["metadata"].get("annotations") or {}):
+        yield "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
 
 
 # --- pods
@@ -233,6 +251,8 @@ def _deployment(value: Value) -> Iterator[Cause]:
 
 
 def _job(value: Value) -> Iterator[Cause]:
+    if len(value["metadata"].get("name", "")) > 63:
+        yield Cause("metadata.name", "Invalid value: must be no more than 63 characters", "FieldValueTooLong")
     policy = (((value.get("spec") or {}).get("template") or {}).get("spec") or {}).get("restartPolicy")
     if policy not in ("OnFailure", "Never"):
         told = f'Required value: valid values: "OnFailure", "Never" (is "{policy}")'
@@ -269,8 +289,9 @@ def _data(value: Value) -> Iterator[Cause]:
             except (binascii.Error, TypeError, ValueError):
                 yield Cause(f"data[{name}]", "Invalid value: illegal base64 data")
     size = sum(len(str(each)) for each in (value.get("data") or {}).values())
-    if size > 1 << 20:
-        yield Cause("data", "Too long: may not be more than 1048576 bytes", "FieldValueTooLong")
+    size = size * 3 // 4 if value.get("kind") == "Secret" else size
+    if size > _DATA_SIZE:
+        yield Cause("data", f"Too long: may not be more than {_DATA_SIZE} bytes", "FieldValueTooLong")
 
 
 def _autoscaler(value: Value) -> Iterator[Cause]:
@@ -373,11 +394,19 @@ def _immutable_core(resource: Resource, new: Value, old: Value) -> Iterator[Caus
         names = ("accessModes", "storageClassName", "volumeName", "volumeMode", "selector")
         if any(spec.get(name) != before[name] for name in names if name in before):
             yield Cause("spec", "Forbidden: spec is immutable after creation except resources.requests", "FieldValueForbidden")
+        if _is_smaller(spec, before):
+            told = "Forbidden: field can not be less than status.capacity"
+            yield Cause("spec.resources.requests.storage", told, "FieldValueForbidden")
     fixed = resource.key in (("", "secrets"), ("", "configmaps")) and old.get("immutable")
     if fixed and any(new.get(name) != old.get(name) for name in ("data", "binaryData", "immutable")):
         yield Cause("data", "Forbidden: field is immutable when `immutable` is set", "FieldValueForbidden")
     if resource.key == ("", "secrets") and new.get("type") != old.get("type"):
         yield Cause("type", f'Invalid value: "{new.get("type")}": field is immutable')
+
+
+def _is_smaller(spec: Value, before: Value) -> bool:
+    amounts = [((each.get("resources") or {}).get("requests") or {}).get("storage") for each in (spec, before)]
+    return all(map(_is_amount, amounts)) and quantity(amounts[0]) < quantity(amounts[1])
 
 
 def _fixed_of_pod(spec: Value) -> dict[str, Any]:

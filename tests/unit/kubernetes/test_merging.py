@@ -8,7 +8,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.kubernetes import fields, ownership, patches
 from support.kubernetes.errors import ApiError
@@ -169,6 +169,13 @@ def test_applying_the_same_again_changes_nothing() -> None:
     assert apply(live, wanted) == live
 
 
+def test_an_item_that_is_there_twice_is_found() -> None:
+    twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    found = list(fields.duplicates(DEPLOYMENT, deployment(container("main", env=twice))))
+    assert found == [('.spec.template.spec.containers[name="main"].env', '[name="A"]')]
+    assert not list(fields.duplicates(DEPLOYMENT, deployment(container("main", env=twice[:1]), container("side"))))
+
+
 def test_ports_are_keyed_by_number_and_protocol() -> None:
     ports = [{"port": 80, "name": "http"}]
     value = {"metadata": {"name": "a"}, "spec": {"ports": ports}}
@@ -204,6 +211,7 @@ DEPLOYMENTS = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=40)
 @given(DEPLOYMENTS, DEPLOYMENTS)
 def test_one_applier_gets_exactly_what_it_applies(first: dict[str, Any], second: dict[str, Any]) -> None:
     applied = apply(apply(None, first), second)
@@ -212,6 +220,7 @@ def test_one_applier_gets_exactly_what_it_applies(first: dict[str, Any], second:
     assert ownership.read(applied) == {HELM: fields.owned_fields(DEPLOYMENT, second)}
 
 
+@settings(deadline=None, max_examples=40)
 @given(DEPLOYMENTS, DEPLOYMENTS)
 def test_what_two_appliers_force_is_what_the_last_one_said(first: dict[str, Any], second: dict[str, Any]) -> None:
     both = apply(apply(None, first), second, KUBECTL, force=True)

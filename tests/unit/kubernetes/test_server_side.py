@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from support.kubernetes import admission, defaults, protobuf, selectors, tables,
 from support.kubernetes.errors import ApiError
 from support.kubernetes.resources import Registry, Resource, version_order
 from support.kubernetes.schemas import Schemas, canonical_quantity, examine, normalize, quantity, supported_versions
+from support.kubernetes.store import Store
 from support.kubernetes.triton import parse_options, pre_stop_seconds
 
 SCHEMAS = Schemas("1.36")
@@ -141,6 +143,8 @@ def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> No
         ("v1", "Service", {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}}, "30000-32767"),
         ("v1", "Secret", {"data": {"a": "no base64!"}}, "illegal base64"),
         ("v1", "ConfigMap", {"data": {"a/b": "c"}}, "valid config key"),
+        ("v1", "ConfigMap", {"data": {"a": "b" * (1024 * 1024 + 1)}}, "may not be more than 1048576 bytes"),
+        ("v1", "ConfigMap", {"metadata": {"name": "a", "annotations": {"a": "b" * (256 * 1024)}}}, "may not be more than 262144 bytes"),
         (
             "autoscaling/v2",
             "HorizontalPodAutoscaler",
@@ -155,6 +159,14 @@ def test_other_kinds_that_the_server_would_refuse(api_version: str, kind: str, v
     assert any(told in each for each in problems(api_version, kind, {"metadata": {"name": "a"}, "kind": kind, **value}))
 
 
+def test_what_is_accepted_with_a_warning() -> None:
+    twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    value = deployment(containers=[{"name": "main", "image": "a", "env": twice}])
+    told = list(validation.warnings(resource("apps/v1", "Deployment"), value))
+    assert told == ['spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply']
+    assert not list(validation.warnings(resource("apps/v1", "Deployment"), deployment()))
+
+
 def test_selectors_and_strategies_of_deployments() -> None:
     value = deployment()
     value["spec"]["template"]["metadata"]["labels"] = {"app": "b"}
@@ -166,6 +178,31 @@ def test_selectors_and_strategies_of_deployments() -> None:
     changed["spec"]["selector"] = {"matchLabels": {"app": "b"}}
     causes = validation.problems(resource("apps/v1", "Deployment"), changed, deployment())
     assert any("field is immutable" in cause.message for cause in causes)
+
+
+def test_claims_grow_and_do_not_shrink() -> None:
+    def claim(size: str, **spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}}
+
+    kind = resource("v1", "PersistentVolumeClaim")
+    assert not validation.problems(kind, claim("2Gi"), claim("1Gi"))
+    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi"))[0].message
+    assert "immutable" in validation.problems(kind, claim("1Gi", storageClassName="b"), claim("1Gi", storageClassName="a"))[0].message
+
+
+def test_a_service_leaves_the_ports_of_its_former_type_behind() -> None:
+    store = Store()
+    gate, kind = admission.Admission(store), resource("v1", "Service")
+    value = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+    defaults.fill(kind, value)
+    gate.admit(kind, value, None, lambda _warning: None)
+    assert value["spec"]["ports"][0]["nodePort"] == 30000
+    assert value["spec"]["clusterIP"].startswith("10.96.")
+    changed = copy.deepcopy(value)
+    changed["spec"]["type"] = "ClusterIP"
+    gate.admit(kind, changed, value, lambda _warning: None)
+    assert "nodePort" not in changed["spec"]["ports"][0]
+    assert not validation.problems(kind, changed, value)
 
 
 def test_pod_security_names_every_violation() -> None:

@@ -8,6 +8,7 @@ A pod's images decide (`Behaviour`, by a pattern), or an annotation of the pod: 
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +82,9 @@ class Kubelet:
 
     def __init__(self, manager: Manager, real_address: Callable[[], str]) -> None:
         self.images: dict[str, Behaviour] = {}
-        self.real_address = real_address
+        self.hide = False
+        self._real_address = real_address
+        self._places: dict[str, str] = {}
         self._manager = manager
         self._scheduler = Scheduler(manager)
         self._running: dict[tuple[str, str], Running] = {}
@@ -91,6 +94,7 @@ class Kubelet:
         self._addresses: dict[str, str] = {}
         self._count = 0
         manager.handle(PODS, self.pod)
+        manager.handle(NODES, self.node)
         manager.followers.append(self._changed)
 
     # --- configuration
@@ -114,15 +118,28 @@ class Kubelet:
             self._manager.enqueue(Item(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     def address(self, pod: Value) -> str:
-        """10.244.0.0/16 for simulated pods; a loopback address for those that run processes."""
+        """10.244.0.0/16 for simulated pods. For those that run one of loopback: where they listen, or, with `hide`, where nothing does."""
         uid = pod["metadata"]["uid"]
-        if pod["spec"].get("hostNetwork"):
-            return "127.0.0.1"
         if uid not in self._addresses:
             self._count += 1
-            real = any(self.behaviour(pod, each).start for each in pod["spec"]["containers"])
-            self._addresses[uid] = self.real_address() if real else f"10.244.{self._count // 250}.{self._count % 250 + 2}"
+            number = f"{self._count // 250}.{self._count % 250 + 2}"
+            shown = f"10.244.{number}"
+            if any(behaviour.start for behaviour in self._behaviours(pod)):
+                place = "127.0.0.1" if pod["spec"].get("hostNetwork") else self._real_address()
+                shown = f"127.254.{number}" if self.hide else place
+                self._places[shown] = place
+            self._addresses[uid] = shown
         return self._addresses[uid]
+
+    def place(self, address: str) -> str:
+        """Where the process of a pod's address listens. Raises OSError: simulated pods have no ports."""
+        if address not in self._places:
+            raise ConnectionRefusedError(f"failed to connect to {address or 'a pod without address'}: connection refused")
+        return self._places[address]
+
+    def connect(self, pod: Value, port: int) -> socket.socket:
+        """A connection to a port of a pod. Raises OSError."""
+        return socket.create_connection((self.place((pod.get("status") or {}).get("podIP", "")), port), 5)
 
     def log(self, pod: Value, container: Value, *, previous: bool = False) -> str:
         running = self._running.get((pod["metadata"]["uid"], container["name"]))
@@ -146,6 +163,12 @@ class Kubelet:
                 each.process.stop(0)
         for stopper in self._stoppers.values():
             stopper.join()
+
+    def node(self, item: Item, node: Value | None) -> None:
+        """The pods of a node that is gone go too."""
+        for pod in self._manager.api.store.all(PODS) if node is None else ():
+            if pod["spec"].get("nodeName") == item.name:
+                self._manager.delete(PODS, pod, AT_ONCE)
 
     # --- one pod
 
@@ -276,13 +299,15 @@ class Kubelet:
     def _real(self, pod: Value, container: Value, running: Running, behaviour: Behaviour) -> dict[str, Any]:
         assert behaviour.start is not None
         if running.process is None:
-            running.process = behaviour.start(pod, container, self.address(pod))
+            running.process = behaviour.start(pod, container, self.place(self.address(pod)))
             running.since = timestamp()
         code = running.process.exit_code()
         if code is not None:
             running.last_log = running.process.log()
-            if running.restarts >= 1 or pod["spec"]["restartPolicy"] == "Never":
-                ended = replace(behaviour, exit_code=code, restarts=running.restarts)
+            ended, policy = replace(behaviour, exit_code=code, restarts=running.restarts), pod["spec"]["restartPolicy"]
+            if policy == "Never" or (policy == "OnFailure" and not code):
+                return _ended(running, ended)
+            if running.restarts >= 1:
                 return {**_crash(pod, container, ended, running), "again": None}
             running.restarts += 1
             running.process = None

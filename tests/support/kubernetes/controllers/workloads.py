@@ -9,12 +9,13 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from ..api import Value, timestamp
 from ..errors import ApiError
+from ..store import Change
 from .manager import NODES, PODS, Item, Manager, condition, condition_of, is_going, is_true, owner_reference
 from .scheduler import misfit
 
@@ -62,6 +63,11 @@ class Workloads:
         manager.handle(STATEFUL_SETS, self.stateful_set)
         manager.handle(DAEMON_SETS, self.daemon_set)
         manager.handle(JOBS, self.job)
+        manager.followers.append(self._of_nodes)
+
+    def _of_nodes(self, change: Change) -> Iterator[Item]:
+        for each in self._manager.api.store.all(DAEMON_SETS) if change.key == NODES else ():
+            yield Item(DAEMON_SETS, each["metadata"]["namespace"], each["metadata"]["name"])
 
     def _new_pod(self, owner: Value, template: Value, name: str = "", **labels: str) -> None:
         """Makes a pod, or tells why not in an event and raises ApiError."""
