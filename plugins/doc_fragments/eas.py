@@ -76,7 +76,9 @@ options:
     type: bool
     default: true
   ca_path:
-    description: PEM file of the authorities to trust instead of the system's. Only for O(backend=openapi).
+    description:
+      - PEM file of the authorities to trust instead of the system's. E(REQUESTS_CA_BUNDLE) when left out.
+      - Only for O(backend=openapi).
     type: path
 """
 

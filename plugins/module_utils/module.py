@@ -60,6 +60,4 @@ def _exit(module: AnsibleModule, answer: Callable[[], dict[str, Any]]) -> None:
         result = answer()
     except ServingError as error:
         module.fail_json(msg=str(error), what=error.what, where=error.where, remedy=error.remedy, **error.details)
-    for text in result.pop("warnings", ()):
-        module.warn(text)
     module.exit_json(**result)

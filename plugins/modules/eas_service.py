@@ -474,7 +474,7 @@ def build(module: AnsibleModule, tell: Any) -> PlannedService[Any]:
     module.no_log_values.update(secrets_in(params["config"] or {}))
     if params["return_token"]:
         module.no_log_values.difference_update({params["token"], (params["config"] or {}).get("token")})
-    return build_service(params, tell, check_mode=module.check_mode)
+    return build_service(params, tell, module.warn, check_mode=module.check_mode)
 
 
 def main() -> None:

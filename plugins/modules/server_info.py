@@ -68,6 +68,12 @@ options:
         description: Seconds between two looks.
         type: float
         default: 1
+      looks:
+        description:
+          - How many looks in a row must find it so.
+          - Where several servers share one address, each look is answered by one of them; many in a row have very likely met all.
+        type: int
+        default: 1
 extends_documentation_fragment:
   - serving.triton.endpoint
   - serving.triton.endpoint.attributes
@@ -194,6 +200,7 @@ def argument_spec() -> dict[str, Any]:
         "models_gone": {"type": "list", "elements": "str", "default": []},
         "timeout": {"type": "float", "default": 60.0},
         "interval": {"type": "float", "default": 1.0},
+        "looks": {"type": "int", "default": 1},
     }
     return {
         **endpoint_spec(),

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+# Seconds until the same words are told again.
+_SAME_WORDS = 60.0
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -24,6 +26,9 @@ class Look:
     def is_over(self) -> bool:
         return self.bytes >= self.all_bytes
 
+    def is_news(self, before: Look | Words | None) -> bool:
+        return before is None or self.elapsed > before.elapsed
+
     def line(self, subject: str, before: Look | Words | None = None) -> str:
         return line(subject, self, before if isinstance(before, Look) else None)
 
@@ -36,6 +41,10 @@ class Words:
     elapsed: float
 
     is_over = False
+
+    def is_news(self, before: Look | Words | None) -> bool:
+        """The same words are told once a minute."""
+        return not isinstance(before, Words) or self.text != before.text or self.elapsed >= before.elapsed + _SAME_WORDS
 
     def line(self, subject: str, _before: Look | Words | None = None) -> str:
         """web1: waiting, 45 s: Creating, 0 of 1 instances running"""

@@ -110,7 +110,7 @@ def _watch(looker: _Looker, subject: str, done: threading.Event) -> None:
             return
         look = progress.parse(text)
         # Not yet begun, or over, or no step further: nothing that people need to read.
-        if look and not done.is_set() and not look.is_over and (before is None or look.elapsed > before.elapsed):
+        if look and not done.is_set() and not look.is_over and look.is_news(before):
             Display().display(look.line(subject, before))
             before = look
     if looked:

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import numpy
 import pytest
 import tritonclient.http
+from support.ansible_runs import run_module
 from support.certificates import make_certificates, tls_front
 from support.eas_api import Call
 from support.eas_gateway import EasGateway, GatewayFault
+from support.eas_runs import run_service, service_options
 from support.eas_server import ACCESS_KEY, EasServer
 from support.eas_state import Service
 from support.eas_under_test import triton_config
@@ -179,3 +181,18 @@ def test_it_stands_behind_tls(eas_gateway: EasGateway, service: Service, tmp_pat
         options = {"ssl": True, "ssl_options": {"ca_certs": str(certificates.ca)}}
         with tritonclient.http.InferenceServerClient(f"{urlsplit(url).netloc}/api/predict/llm", **options) as client:
             assert infer(client, service.token, binary=True) == 2
+
+
+def test_eas_service_waits_until_it_answers(eas_server: EasServer, eas_gateway: EasGateway) -> None:
+    """What eas_service returns is what the other modules take."""
+    eas_gateway.warm_up = 2
+    options = eas_server.options(backend="openapi", wait_gateway=True, return_token=True)
+    done = run_service(service_options(**options, config=triton_config("llm")))
+    assert [each.status for each in eas_gateway.log][:2] == [503, 503]
+    assert done["triton_endpoint"]["http"] == f"{eas_gateway.url}/api/predict/llm"
+    info = run_module("serving.triton.server_info", {"endpoint": done["triton_endpoint"]})
+    assert info["live"] is True
+    assert [model["name"] for model in info["models"] if model["state"] == "READY"] == ["add_sub"]
+    eas_gateway.warm_up = 10**6
+    failed = run_service(service_options(**options, config=triton_config("llm", cpu=8), wait_timeout=20.0))
+    assert "503" in failed["msg"]

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alibabacloud_credentials import client as credentials_client
+from alibabacloud_credentials import models as credentials_models
 from alibabacloud_eas20210701 import models
+from alibabacloud_eas20210701.client import Client
 from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
+from alibabacloud_tea_openapi.models import Config
 from alibabacloud_tea_util.models import RuntimeOptions
 from darabonba.exceptions import UnretryableException
-from support.eas_auth import Signed, authorization, stamp
+from support.eas_auth import Signed, authorization, signature, stamp
 from support.eas_server import (
     ACCESS_KEY,
     OTHER_KEY,
@@ -120,6 +124,12 @@ def test_only_what_was_signed_is_let_in(eas_server: EasServer) -> None:
     ]
     for code, changes in tampered:
         assert (code, send(eas_server, {**headers, **changes})) == (code, code), changes
+    backwards = names.split(";")[::-1]
+    request = Signed("POST", "/api/v2/services", {"Labels": '{"a":"b c"}'}, headers)
+    unsorted = (
+        f"ACS3-HMAC-SHA256 Credential={ACCESS_KEY},SignedHeaders={';'.join(backwards)},Signature={signature(request, backwards, SECRET)}"
+    )
+    assert send(eas_server, {**headers, "authorization": unsorted}) == "IncompleteSignature"
     assert send(eas_server, headers, more=b" ") == "SignatureDoesNotMatch"
     assert send(eas_server, headers, path="/api/v2/services?Labels=%7B%7D") == "SignatureDoesNotMatch"
     assert eas_server.changes == []
@@ -148,6 +158,14 @@ def test_keys_tokens_clocks_and_rights_are_checked(eas_server: EasServer) -> Non
     server.skew = 14 * 60
     assert describe(sdk)["ServiceName"] == "llm"
     assert server.changes == ["CreateService llm"]
+
+
+def test_temporary_credentials_are_told(eas_server: EasServer) -> None:
+    chain = credentials_client.Client(credentials_models.Config(type="credentials_uri", credentials_uri=eas_server.credentials_uri))
+    sdk = Client(Config(credential=chain, endpoint=eas_server.endpoint, protocol="http", region_id=REGION))
+    create(sdk, triton_config("llm"))
+    (request,) = eas_server.requests("CreateService")
+    assert (request.headers["x-acs-security-token"], request.headers["x-acs-accesskey-id"]) == (TOKEN, TEMPORARY_KEY)
 
 
 def test_what_another_user_made_is_out_of_reach(eas_server: EasServer, sdk: Any) -> None:
@@ -274,9 +292,11 @@ def test_updates_merge_or_replace(eas_server: EasServer, sdk: Any) -> None:
         (2, {"a": 1, "b": 2}),
         (1, {"a": 1}),
     ]
+    update(sdk, "llm", triton_config("llm"), "replace")
+    assert describe(sdk)["LatestVersion"] == 4
     assert code_of(lambda: update(sdk, "llm", triton_config("other"))) == (400, "InvalidParameter")
     assert code_of(lambda: update(sdk, "llm", {}, "patch")) == (400, "InvalidParameter")
-    assert len(eas_server.mutations) == 3
+    assert len(eas_server.mutations) == 4
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +341,8 @@ WHOLE = ["--model-repository=oss://bucket/"]
         ({"containers": ["a"]}, "containers does not hold objects"),
         ({"cloud": []}, "cloud is not an object"),
         ({"metadata": {"rpc": 3000}}, "rpc is not an object"),
+        ({"metadata": {"rpc.keepalive": "3s"}}, "metadata.rpc.keepalive"),
+        ({"metadata": {"enable_grpc": "yes"}}, "enable_grpc"),
         ({"autoscaler": {"min": 2, "max": 1}}, "max must be greater"),
     ],
 )

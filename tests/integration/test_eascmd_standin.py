@@ -175,6 +175,12 @@ def test_keys_come_from_a_private_file(run: Command, eas_server: EasServer, easc
     keys = ("-i", ACCESS_KEY, "-k", SECRET, "-e", eas_server.endpoint)
     assert bare(*keys, "ls").returncode == 9
     assert bare("-c", str(tmp_path / "new"), "config", *keys).returncode == 9
+    assert not (tmp_path / "new").exists()
+    stands_for = ("-i", "one", "-k", "two", "-t", "three", "-e", eas_server.endpoint)
+    assert bare(*stands_for, "ls").returncode == 9
+    assert bare("-c", str(tmp_path / "form"), "config", *stands_for).returncode == 0
+    wanted = f"access_id=one\naccess_key=two\nsts_token=three\nendpoint={eas_server.endpoint}\n"
+    assert (tmp_path / "form").read_text() == wanted
     assert eas_server.log == []
     eascmd.set(refuse_keys=False)
     assert bare(*keys, "ls").returncode == 0

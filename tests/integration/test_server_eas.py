@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Triton on PAI-EAS: the role by both backends, and every playbook over inventories/pai_eas, down to real inference.
 
-Where the environment names a real EAS (`support.eas_under_test`) and a real OSS (`support.oss_server`), they take the place of the stand-ins and
-of the real tritonservers behind these.
+Where the environment names a real EAS (`support.eas_under_test`) and a real OSS (`support.oss_server`), they take the place of the
+stand-ins and of the real tritonservers behind these.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import tritonclient.http
 from support.ansible_runs import ROOT, run_module
+from support.eas_gateway import GatewayFault
 from support.eas_instances import EasInstances
 from support.eas_under_test import EasUnderTest, open_eas_under_test
 from support.oss_server import OssUnderTest, open_store_under_test
@@ -86,6 +88,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         instances = None
         if eas.server is not None and oss.server is not None:
             instances = stack.enter_context(EasInstances(eas.server, oss.server, tmp_path_factory.mktemp("instances")))
+            # One that loses what marks binary tensors, and does not know a service at once.
+            instances.gateway.binary = False
+            instances.gateway.warm_up = 2
         yield Cloud(oss, eas, instances)
 
 
@@ -141,7 +146,7 @@ class Service:
         headers = {"Authorization": found["AccessToken"]}
         client = tritonclient.http.InferenceServerClient(found["InternetEndpoint"].partition("://")[2])
         tensor = tritonclient.http.InferInput("IN", [1], "INT32")
-        tensor.set_data_from_numpy(__import__("numpy").array([value], dtype="int32"), binary_data=False)
+        tensor.set_data_from_numpy(numpy.array([value], dtype="int32"), binary_data=False)
         wanted = [tritonclient.http.InferRequestedOutput(name, binary_data=False) for name in ("OUT", "VERSION")]
         answer = client.infer(NAME, [tensor], outputs=wanted, headers=headers)
         client.close()
@@ -149,7 +154,12 @@ class Service:
 
     def versions(self) -> list[str]:
         """Those in the repository."""
-        return sorted({key.split("/")[1] for key in self.store.keys() if key.startswith(f"{NAME}/") and key.split("/")[1].isdigit()})
+        parts = [key.split("/") for key in self.keys()]
+        return sorted({part[1] for part in parts if part[0] == NAME and part[1].isdigit()})
+
+    def keys(self) -> set[str]:
+        """The objects in it."""
+        return self.store.keys()
 
 
 def server(eas: EasUnderTest, backend: str) -> dict[str, Any]:
@@ -157,8 +167,10 @@ def server(eas: EasUnderTest, backend: str) -> dict[str, Any]:
     options = eas.options(backend)
     waits = {key: max(0.1, options.pop(key)) for key in tuple(options) if key.startswith("wait_")}
     image = next((each["image"] for each in eas.config.get("containers", [])), None)
-    config = {key: value for key, value in eas.config.items() if key not in ("processor", "processor_params", "containers", "storage", "name")}
-    return {"server_eas_api": options, "server_eas_service": {**waits, **({"image": image} if image else {})}, "server_eas_config": config}
+    ours = ("processor", "processor_params", "containers", "storage", "name")
+    config = {key: value for key, value in eas.config.items() if key not in ours}
+    described = {**waits, **({"image": image} if image else {})}
+    return {"server_eas_api": options, "server_eas_service": described, "server_eas_config": config}
 
 
 def make(cloud: Cloud, home: Path, suffix: str, **more: Any) -> Service:
@@ -199,7 +211,8 @@ def test_the_role_keeps_its_promise(cloud: Cloud, tmp_path: Path) -> None:
     def gone() -> None:
         assert cloud.eas.describe(service.name) is None
 
-    promise = Promise(role_play(ROLE, variables), absent={"server_eas_state": "absent"}, canaries=canaries, after_run=running, after_absent=gone)
+    absent = {"server_eas_state": "absent"}
+    promise = Promise(role_play(ROLE, variables), absent=absent, canaries=canaries, after_run=running, after_absent=gone)
     runs = keep(promise, Workspace(tmp_path / "runs", env=cloud.environment))
     assert "SERVING_TRITON_REVISION" in runs[0].stdout, "the diff shows what changes"
 
@@ -267,26 +280,34 @@ def test_what_cannot_work_is_told_before_anything_is_changed(service: Service) -
 
 
 def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
-    cloud = service.cloud
-    # Nothing is there yet.
+    check_deployment(service)
+    check_releases(service)
+    doctor = service.play("doctor").stdout
+    assert f"service {service.name}" in doctor
+    assert "1 models are ready on server" in doctor
+    check_removal(service)
+
+
+def check_deployment(service: Service) -> None:
     predicted = service.play("site", "--check", "--diff")
-    assert not service.store.keys()
+    assert not service.keys()
     first = service.play("site", canaries=True)
     assert set(first.changed) == set(predicted.changed)
     assert service.asked() == (42, 1)
-    told = first.stdout
-    for part in ("(eas, processor triton)", "1 of 1 run", "1 models by 10 requests", f"Latencies   {NAME} over HTTP ", "left out: PAI-EAS's gateway"):
-        assert part in told, told
+    for part in ("(eas, processor triton)", "1 of 1 run", "1 models by 10 requests", f"Latencies   {NAME} over HTTP "):
+        assert part in first.stdout, first.stdout
+    assert "left out: PAI-EAS's gateway forwards the service's own port alone" in first.stdout
     report = json.loads((service.home / "reports" / "triton_samples.json").read_text())
     assert len(report["models"][0]["http"]["latencies"]) == 10
-    again = service.play("site")
-    assert_unchanged(again)
+    assert_unchanged(service.play("site"))
 
-    # A good release replaces the instances.
+
+def check_releases(service: Service) -> None:
+    # A good one replaces the instances.
     service.write(2)
     assert f"{NAME} 2, before 1" in service.play("release").stdout
     assert service.asked() == (42, 2)
-    # One that answers wrongly is proved by inference, and taken back.
+    # One that answers wrongly is found by inference, and taken back.
     service.write(3, add=2)
     failed = message(service.play("release", rc=2))
     assert all(part in failed for part in ("42", "43", f"What served before serves again: {NAME} 2")), failed
@@ -294,8 +315,10 @@ def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
     assert service.versions() == ["1", "2"]
     # One that does not load never takes over, and its log says why.
     service.write(4, initialize="raise RuntimeError('the weights are missing')")
-    failed = message(service.play("release", rc=2, server_eas_service={**service.variables["server_eas_service"], "wait_timeout": 15}))
-    assert "the weights are missing" in failed or not cloud.instances, failed
+    hasty = {**service.variables["server_eas_service"], "wait_timeout": 15}
+    stuck = service.play("release", rc=2, **({} if service.cloud.eas.real else {"server_eas_service": hasty}))
+    assert f"What served before serves again: {NAME} 2" in message(stuck)
+    assert "the weights are missing" in stuck.stdout or service.cloud.eas.real, stuck.tail()
     assert service.asked() == (42, 2)
     assert service.versions() == ["1", "2"]
     assert_unchanged(service.play("site"))
@@ -303,24 +326,27 @@ def test_from_a_folder_to_verified_inference_and_back(service: Service) -> None:
     service.play("rollback", rollback_to={NAME: 1}, rollback_reason="drift")
     assert service.asked() == (42, 1)
 
-    doctor = service.play("doctor").stdout
-    assert "1 models are ready on server" in doctor
-    destroyed = service.play("destroy", canaries=True)
+
+def check_removal(service: Service) -> None:
+    cloud = service.cloud
+    secrets = [*cloud.secrets, *cloud.tokens()]
+    service.play("destroy", canaries=True)
     assert cloud.eas.describe(service.name) is None
-    assert not service.store.keys()
+    assert not service.keys()
     assert not list((service.home / "reports").glob("*"))
-    assert destroyed.changed
     assert_unchanged(service.play("destroy"))
-    # What a run wrote for its own use is private; beside it, no file holds a secret.
-    own = {service.home / "runs" / "variables.yml"}
-    texts = {path: path.read_bytes() for path in service.home.rglob("*") if path.is_file() and path not in own}
-    assert not [path for path, text in texts.items() for secret in [*cloud.secrets] if secret.encode() in text]
+    files = [path for path in service.home.rglob("*") if path.is_file()]
+    assert not [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
 
 
 def test_an_image_that_polls_is_left_alone_by_a_release(cloud: Cloud, tmp_path: Path) -> None:
     service = make(cloud, tmp_path, "polls", triton_options={"model-control-mode": "poll", "repository-poll-secs": 1})
-    described = {"image": "eas-registry-vpc.cn-test.cr.aliyuncs.com/pai-eas/tritonserver:24.10-py3", **service.variables["server_eas_service"]}
+    image = "eas-registry-vpc.cn-test.cr.aliyuncs.com/pai-eas/tritonserver:24.10-py3"
+    described = {"image": image, **service.variables["server_eas_service"], "instances": 2}
     service = Service(cloud, tmp_path, service.name, {**service.more, "server_eas_service": described})
+    if cloud.instances:
+        # A gateway that keeps the repository index to itself.
+        cloud.instances.gateway.faults.append(GatewayFault(404, 10**6, "/v2/repository/"))
     service.play("site")
     assert service.asked() == (42, 1)
     before = cloud.eas.describe(service.name)
@@ -328,5 +354,11 @@ def test_an_image_that_polls_is_left_alone_by_a_release(cloud: Cloud, tmp_path: 
     service.play("release")
     assert service.asked() == (42, 2)
     after = cloud.eas.describe(service.name)
-    assert before and after
+    assert before
+    assert after
     assert before["CurrentVersion"] == after["CurrentVersion"], "no instance was replaced"
+    if cloud.eas.server:
+        with cloud.eas.server.mutex:
+            phase = cloud.eas.server.services.all[service.name].phase
+            phase.status, phase.message = "Failed", "no GPU is left"
+        assert "is Failed: no GPU is left" in service.play("doctor", rc=2).stdout

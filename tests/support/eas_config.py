@@ -89,10 +89,7 @@ def check(config: Config) -> None:
     name = metadata.get("name", "")
     if not _NAME.fullmatch(str(name)):
         raise _invalid(f"the service name {name!r} must be 3 to 63 characters of a-z, 0-9 and _")
-    for key in ("instance", "cpu", "memory", "gpu", "gpu_memory", "shm_size"):
-        _check_number(metadata, key, whole=key in ("instance", "gpu"))
-    if "instance" not in metadata:
-        raise _invalid("metadata.instance is required")
+    _check_metadata(metadata)
     if metadata.get("resource") and config.get("cloud", {}).get("computing"):
         raise _invalid("metadata.resource and cloud.computing exclude each other")
     if not config.get("processor") and not config.get("containers") and not config.get("processor_path"):
@@ -128,11 +125,22 @@ def _check_shape(config: Config) -> None:
             raise _invalid(f"{name} does not hold objects")
 
 
-def _check_number(metadata: Mapping[str, Any], key: str, *, whole: bool) -> None:
-    value = metadata.get(key, 0)
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    for key in ("instance", "cpu", "memory", "gpu", "gpu_memory", "shm_size"):
+        _check_number(metadata, "metadata", key, whole=key in ("instance", "gpu"))
+    for key in ("keepalive", "io_threads", "worker_threads", "max_queue_size", "max_batch_size", "max_batch_timeout", "rate_limit"):
+        _check_number(metadata.get("rpc", {}), "metadata.rpc", key, whole=True)
+    if not isinstance(metadata.get("enable_grpc", False), bool):
+        raise _invalid("metadata.enable_grpc is not true or false")
+    if "instance" not in metadata:
+        raise _invalid("metadata.instance is required")
+
+
+def _check_number(place: Mapping[str, Any], path: str, key: str, *, whole: bool) -> None:
+    value = place.get(key, 0)
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or value < 0:
-        raise _invalid(f"metadata.{key} must be a{' whole' if whole else ''} number of at least 0, not {value!r}")
+        raise _invalid(f"{path}.{key} must be a{' whole' if whole else ''} number of at least 0, not {value!r}")
 
 
 def _check_container(number: int, container: Mapping[str, Any]) -> None:

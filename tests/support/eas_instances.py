@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Instances of the EAS stand-in's services: real tritonservers on what lies in the OSS stand-in, behind the gateway stand-in.
 
-A deployment of a service starts new servers from its JSON: the processor triton copies the repository when it starts, an image has the folder
-mounted, so that it sees what is published later. The service runs once they answer; until then, and for ever where they do not come up,
-the old ones serve on, as in a rolling update of EAS.
+A deployment of a service starts new servers from its JSON: the processor triton copies the repository when it starts, an image has the
+folder mounted, so that it sees what is published later. The service runs once they answer; until then, and for ever where they do not come
+up, the old ones serve on, as in a rolling update of EAS.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class EasInstances:
         self._mutex = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self.gateway = _Gateway(self)
 
     def __enter__(self) -> EasInstances:
@@ -77,13 +77,14 @@ class EasInstances:
         try:
             while not self._stop.wait(_INTERVAL):
                 self._look()
-        except BaseException as error:  # noqa: BLE001 - told by __exit__
+        except (OSError, LookupError, ValueError, AssertionError) as error:
+            # Told by __exit__.
             self.failure = error
 
     def _look(self) -> None:
         with self.eas.mutex:
-            services = dict(self.eas.services.all)
-            keys = {name: (each.identity, each.latest, each.restarts, each.total) for name, each in services.items() if each.status not in _GONE}
+            services = {name: each for name, each in self.eas.services.all.items() if each.status not in _GONE}
+            keys = {name: (each.identity, each.latest, each.restarts, each.total) for name, each in services.items()}
         for name in set(self._serving) - set(keys):
             self._take(name, [])
             self._seen.pop(name, None)
@@ -155,7 +156,8 @@ class EasInstances:
         assert match, url
         with self._oss.mutex:
             prefix = f"{match[2]}/"
-            objects = {key[len(prefix) :]: each.data for key, each in self._oss.buckets.all[match[1]].live().items() if key.startswith(prefix)}
+            bucket = self._oss.buckets.all[match[1]]
+            objects = {key[len(prefix) :]: each.data for key, each in bucket.live().items() if key.startswith(prefix)}
         folder.mkdir(parents=True, exist_ok=True)
         for key, data in objects.items():
             path = folder / key

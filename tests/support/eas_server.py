@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .eas_api import Api, Call, Mutation, route
-from .eas_auth import Account, Gate, RefusedError, Signed
+from .eas_auth import Account, Gate, RefusedError, Signed, stamp
 from .eas_state import Service, Services
 
 ACCESS_KEY, SECRET = "eas-test-key", "test-secret-of-eas"
@@ -32,6 +32,7 @@ TEMPORARY_KEY, TEMPORARY_SECRET, TOKEN = "STS.eas-test-key", "temporary-secret-o
 OTHER_KEY, OTHER_SECRET = "eas-other-key", "other-secret-of-eas"
 REGION = "cn-test"
 UID, OTHER_UID = "200000000000000001", "200000000000000002"
+_CREDENTIALS = "/credentials"
 HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 
 
@@ -148,6 +149,11 @@ class EasServer:
         """The same in words: "UpdateService my_service"."""
         return [str(each) for each in self.mutations]
 
+    @property
+    def credentials_uri(self) -> str:
+        """Where temporary credentials are told to whoever asks, as ALIBABA_CLOUD_CREDENTIALS_URI names such a place."""
+        return f"{self.url}{_CREDENTIALS}"
+
     def now(self) -> datetime:
         return datetime.now(timezone.utc) + timedelta(seconds=self.skew)
 
@@ -206,6 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length") or 0))
         request = Signed(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
+        if url.path == _CREDENTIALS:
+            return self._send(_Answer(200, json.dumps(_temporary(owner)).encode(), {}), truncate=False)
         action, fault = headers.get("x-acs-action", ""), owner.fault(headers.get("x-acs-action", ""), url.path)
         kind = fault.kind if fault else ""
         if kind in ("reset", "hang"):
@@ -236,6 +244,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _temporary(owner: EasServer) -> dict[str, str]:
+    account = owner.accounts[TEMPORARY_KEY]
+    keys = {"AccessKeyId": TEMPORARY_KEY, "AccessKeySecret": account.secret, "SecurityToken": account.token}
+    return {"Code": "Success", **keys, "Expiration": stamp(owner.now() + timedelta(hours=1))}
 
 
 def _answer(owner: EasServer, request: Signed) -> _Answer:

@@ -272,9 +272,9 @@ class Services:
         return service
 
     def change(self, service: Service, config: Config) -> None:
-        """An update: a new version that is rolled out, or a scaling when nothing but instances differ."""
+        """An update: a new version that is rolled out, also of what is the same, or a scaling when nothing but instances differ."""
         eas_config.check(config)
-        only_scaled = _without_instance(config) == _without_instance(service.config)
+        only_scaled = config != service.config and _without_instance(config) == _without_instance(service.config)
         stopped, running = service.status == STOPPED, service.running
         service.config = config
         if "labels" in config:

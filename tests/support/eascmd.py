@@ -8,19 +8,23 @@ What it does is in `eascmd_tool`. It speaks to the endpoint that its configurati
 from __future__ import annotations
 
 import json
+import py_compile
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
+from .eas_server import OTHER_SECRET, SECRET, TEMPORARY_SECRET, TOKEN
+
+# It starts once a command, so what it imports of ours is compiled once.
+_COMPILED = ("__init__", "eas_auth", "eascmd_tool")
 
 _SCRIPT = """#!{python} -ISB
 import sys
 from pathlib import Path
 
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {folder!r})
 from support.eascmd_tool import main
 
 sys.exit(main(Path({folder!r}), sys.argv[1:]))
@@ -31,13 +35,15 @@ sys.exit(main(Path({folder!r}), sys.argv[1:]))
 class Knobs:
     """How the stand-in behaves.
 
-    refuse_keys: -i, -k and -t on the command line end it with code 9, but for `config`. private_config: so does a configuration that others can read.
+    refuse_keys: -i, -k and -t on the command line end it with code 9, but for `config`; any of `secrets` there does so for every command.
+    private_config: so does a configuration that others can read.
     prompts: the commands that ask before they act. noise: what stands before tables: "", "warnings", "ansi" (also colours them) or
     "progress". ragged: a row of each table goes on behind its end, as one in the reference does. codes: exit codes by command, whatever
     happens. errors_on_stdout: where errors go. delay: seconds before a command acts. poll_seconds: between its looks at a service.
     """
 
     refuse_keys: bool = True
+    secrets: tuple[str, ...] = (SECRET, TEMPORARY_SECRET, OTHER_SECRET, TOKEN)
     private_config: bool = True
     prompts: tuple[str, ...] = ("delete",)
     noise: str = ""
@@ -63,7 +69,10 @@ class Eascmd:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self.path = self._folder / "eascmd"
-        self.path.write_text(_SCRIPT.format(python=sys.executable, tests=str(TESTS), folder=str(self._folder)), encoding="utf-8")
+        for name in _COMPILED:
+            target = self._folder / "support" / f"{name}.pyc"
+            py_compile.compile(str(Path(__file__).with_name(f"{name}.py")), str(target), doraise=True)
+        self.path.write_text(_SCRIPT.format(python=sys.executable, folder=str(self._folder)), encoding="utf-8")
         self.path.chmod(0o755)
         self.set()
 

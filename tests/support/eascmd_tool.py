@@ -486,6 +486,8 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
     _note(folder, run=run, argv=list(arguments))
     try:
         tool.options = parse(arguments)
+        if knobs["refuse_keys"] and any(secret in word for secret in knobs["secrets"] for word in arguments):
+            raise ToolError("a secret of the tests' accounts is on the command line", 9)
         tool.run()
     except ToolError as error:
         code = error.code

@@ -10,7 +10,7 @@ from ..core.errors import ServingError, TransientError
 from ..core.wait import Clock, RetryPolicy, retry
 
 
-def once(call: Callable[[], object], done: type[ServingError], policy: RetryPolicy, clock: Clock) -> None:
+def once(call: Callable[[], object], done: tuple[type[ServingError], ...], policy: RetryPolicy, clock: Clock) -> None:
     """done: how a further attempt fails where an earlier one was carried out, and its answer lost. Then all is well."""
     lost = False
 

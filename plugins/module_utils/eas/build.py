@@ -4,26 +4,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.errors import InputError
 from ..core.wait import Clock
-from . import plan
+from . import check, plan
 from .base import Backend
 from .connect import connect
 from .service import EasService, Manners, secrets_of
 from .waiting import Patience, Tell, Waiter
 from .wanted import read_wanted, secrets_in
 
+Warn = Callable[[str], None]
 
-def build_service(options: Mapping[str, Any], tell: Tell, *, check_mode: bool, clock: Clock | None = None) -> EasService:
-    """options: as eas_service has them. Raises a ServingError before EAS is asked anything, where it can tell."""
+
+def build_service(options: Mapping[str, Any], tell: Tell, warn: Warn, *, check_mode: bool, clock: Clock | None = None) -> EasService:
+    """options: as eas_service has them. Raises a ServingError before EAS is asked anything, where it can tell.
+
+    tell: told how far a wait is. warn: told what is likely not as it was meant.
+    """
     clock = clock or Clock()
-    for option, least in (("wait_timeout", 0.0), ("wait_interval", 0.1)):
+    for option, least in (("wait_timeout", 0.0), ("wait_interval", 0.01)):
         if options[option] < least:
             raise InputError(f"{options[option]} is below {least}", where=option, remedy=f"Give {least} or more.")
     wanted = read_wanted(options)
+    for text in check.warnings(wanted.config or {}):
+        warn(text)
     connected = connect(options, clock)
     check_abilities(connected.backend, plan.needs(wanted))
     manners = Manners(

@@ -44,13 +44,8 @@ def check_name(name: str) -> None:
 def check(config: Config) -> None:
     """What holds for any configuration, also for one that only changes some keys. Raises InputError."""
     check_name(name_of(config))
-    metadata, cloud = config.get("metadata") or {}, config.get("cloud") or {}
-    _check_numbers(metadata)
-    if metadata.get("resource") and cloud.get("computing"):
-        remedy = "Give a resource group, or instance types of the public one, not both."
-        raise InputError("excludes cloud.computing", where="metadata.resource", remedy=remedy)
-    if config.get("processor") and config.get("containers"):
-        raise InputError("excludes containers", where="processor", remedy="Remove one of them.")
+    _check_numbers(config.get("metadata") or {})
+    check_together(config)
     for number, container in enumerate(_mappings(config, "containers")):
         _check_container(container, f"containers[{number}]")
     for number, storage in enumerate(_mappings(config, "storage")):
@@ -59,6 +54,15 @@ def check(config: Config) -> None:
         _check_parameter(str(parameter))
     if config.get("autoscaler"):
         _check_autoscaler(config["autoscaler"])
+
+
+def check_together(config: Config) -> None:
+    """Keys that exclude each other. Raises InputError."""
+    if (config.get("metadata") or {}).get("resource") and (config.get("cloud") or {}).get("computing"):
+        remedy = "Give a resource group, or instance types of the public one, not both."
+        raise InputError("excludes cloud.computing", where="metadata.resource", remedy=remedy)
+    if config.get("processor") and config.get("containers"):
+        raise InputError("excludes containers", where="processor", remedy="Remove one of them.")
 
 
 def check_complete(config: Config) -> None:

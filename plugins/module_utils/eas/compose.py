@@ -88,7 +88,8 @@ def _processor(given: Options) -> Config:
     variables = _variables(given)
     if not processor:
         if variables:
-            raise InputError("needs what it is for", where="env", remedy="Give triton_repository, processor or image with it, or write it in config.")
+            remedy = "Give triton_repository, processor or image with it, or write it in config."
+            raise InputError("does not say what it is for", where="env", remedy=remedy)
         return {}
     config: Config = {"processor": processor, **({"processor_envs": variables} if variables else {})}
     if options is None and not repository:

@@ -8,17 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import ConflictError, InputError, ServingError, TransientError
+from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
 from ..core.wait import Clock, RetryPolicy, retry
 from . import tables
 from .attempts import once
 from .commands import Done
 from .eascmd_client import EasCmdClient, private_file
 from .errors import AbsentError, Failure, explained, read_text
-from .spec import Config, canonical
+from .spec import Config, observed
 from .state import Service
-
-_TRIES_OF_FIND = 3
 
 
 class EasCmd:
@@ -34,15 +32,15 @@ class EasCmd:
     # --- reading
 
     def find(self, name: str) -> Service | None:
-        # Absence is what `ls` does not list: words of errors are not documented.
-        for _unused in range(_TRIES_OF_FIND):
-            if name not in self.names():
-                return None
-            try:
-                return _service(self._pairs("desc", name))
-            except AbsentError:
-                continue
-        return None
+        try:
+            return _service(self._pairs("desc", name))
+        except TransientError:
+            raise
+        except ServingError:
+            # Absent is what `ls` does not list: the words of errors are not documented.
+            if name in self.names():
+                raise
+            return None
 
     def names(self) -> list[str]:
         return [row["SERVICENAME"] for row in self._records("ls") if row.get("SERVICENAME")]
@@ -75,7 +73,7 @@ class EasCmd:
 
     def create(self, config: Config) -> None:
         with private_file(json.dumps(config)) as path:
-            once(lambda: self._try(config["metadata"]["name"], "create", path), ConflictError, self._policy, self._clock)
+            once(lambda: self._try(config["metadata"]["name"], "create", path), (ConflictError,), self._policy, self._clock)
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         if replace:
@@ -107,7 +105,7 @@ class EasCmd:
             self._change(name, "dw", name, found)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try(name, "delete", name), AbsentError, self._policy, self._clock)
+        once(lambda: self._try(name, "delete", name), (AbsentError, ConflictError), self._policy, self._clock)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:  # noqa: ARG002 - the protocol's
         raise InputError("eascmd cannot release", where=name, remedy="Use backend: openapi.")
@@ -174,7 +172,14 @@ def _failure(done: Done, where: str, command: str) -> ServingError:
 
 
 def _service(found: Mapping[str, str]) -> Service:
-    config = canonical(tables.configuration(found.get("ServiceConfig", "")), "ServiceConfig")
+    try:
+        config = observed(found.get("ServiceConfig", ""))
+    except ValueError:
+        # Taken for empty, all that is wanted would be sent anew.
+        remedy = "Use backend: openapi."
+        raise UnavailableError(
+            "eascmd shows its configuration in a way that is not understood", where=found["ServiceName"], remedy=remedy
+        ) from None
     labels = {str(key): str(value) for key, value in (config.get("labels") or {}).items()}
     return Service(
         name=found["ServiceName"],

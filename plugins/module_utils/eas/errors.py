@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ..core.errors import ConflictError, InputError, ServingError, TransientError, UnavailableError
 
 NOT_FOUND = "InvalidService.NotFound"
+# Our own code for a certificate that is not trusted.
+TLS = "CertificateVerifyFailed"
 # Codes that pass by themselves. A nonce is used up where the network sent a request twice.
 _PASSING = re.compile(
     r"ServiceUnavailable|Throttling(\..*)?|Rejected\.Throttling|InternalError|SystemError|SignatureNonceUsed|RequestTimeout"
@@ -53,6 +55,7 @@ _KNOWN: Mapping[str, tuple[type[ServingError], str, str]] = {
     "Conflict.ServiceExists": (ConflictError, "a service of this name exists already", "Run this again, or choose another name."),
     "Conflict.ServiceDeleting": (ConflictError, "the service is being deleted", "Run this again once it is gone."),
     "InvalidServiceStatus": (ConflictError, "the service's state does not allow it now", "Run this again once it has settled."),
+    TLS: (UnavailableError, "the endpoint's certificate is not trusted", "Give ca_path with the authority that signed it."),
     "InvalidParameter": (InputError, "EAS refuses the configuration", "Correct it as the message says."),
 }
 
@@ -80,18 +83,19 @@ def is_passing(failure: Failure) -> bool:
     return failure.status in (408, 429) or (failure.status >= 500 and failure.status != 501) or bool(_PASSING.fullmatch(failure.code))
 
 
-_CODE = re.compile(r"\b([A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)*)\s*: (.+)")
+_CODE = re.compile(r"\b([A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)*): ")
 _STATUS = re.compile(r"\bHTTP[ /]*(?:\d\.\d )?(\d{3})\b|\b(?:status|code)\D{0,3}(\d{3})\b")
+_LOST = re.compile(r"timed? ?out|connection (?:reset|refused|aborted)|closed connection|broken pipe|\bEOF\b|no such host", re.IGNORECASE)
 
 
 def read_text(text: str) -> Failure:
     """What a text of the command line client, whose words are not documented, tells of a failure."""
     plain = re.sub(r"\[RequestId\]: \S+\s*|\[(?:ERROR|FAIL(?:ED)?)\]\s*", "", text).strip()
-    status, code = _STATUS.search(plain), _CODE.search(plain)
-    number = int(next(filter(None, status.groups()), 0)) if status else 0
-    known = code if code and (code[1].count(".") or code[1] in _KNOWN or _PASSING.fullmatch(code[1])) else None
+    for found in _CODE.finditer(plain):
+        if "." in found[1] or found[1] in _KNOWN or _PASSING.fullmatch(found[1]):
+            return Failure(0, found[1], plain[found.end() :])
+    status = _STATUS.search(plain)
+    if status:
+        return Failure(int(status[1] or status[2]), "", plain)
     # A request that never got an answer: nothing was said, and the next one may be answered.
-    lost = re.search(r"timed? ?out|connection (?:reset|refused|aborted)|broken pipe|EOF|no such host", plain, re.IGNORECASE)
-    if lost and not known and not number:
-        return Failure(503, "", plain)
-    return Failure(number, known[1] if known else "", known[2] if known else plain)
+    return Failure(503 if _LOST.search(plain) else 0, "", plain)

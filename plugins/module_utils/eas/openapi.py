@@ -18,9 +18,9 @@ from ..core.wait import Clock, RetryPolicy, retry
 from .attempts import once
 from .base import EXPLAIN, LOCK, RELEASE, REPLACE
 from .credentials import Keys, Source
-from .errors import AbsentError, Failure, explained
+from .errors import TLS, AbsentError, Failure, explained
 from .place import Place
-from .spec import Config, canonical
+from .spec import Config, observed
 from .state import Service
 
 _PAGE = 100
@@ -54,7 +54,7 @@ class OpenApi:
         try:
             found = self._call("describe_service_auto_scaler", service.name)
         except ServingError as error:
-            if error.details.get("status_code") != 404:
+            if error.details.get("status_code") != 404 and not str(error.details.get("code")).endswith("NotFound"):
                 raise
             return None
         strategies = found.get("ScaleStrategies") or []
@@ -103,7 +103,9 @@ class OpenApi:
     def create(self, config: Config) -> None:
         name = config["metadata"]["name"]
         body = json.dumps(config)
-        once(lambda: self._try("create_service", None, name, request="CreateService", body=body), ConflictError, self._policy, self._clock)
+        once(
+            lambda: self._try("create_service", None, name, request="CreateService", body=body), (ConflictError,), self._policy, self._clock
+        )
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         kind = "replace" if replace else "merge"
@@ -114,7 +116,7 @@ class OpenApi:
 
     def autoscale(self, service: Service, rule: Config | None) -> None:
         if rule is None:
-            once(lambda: self._try("delete_service_auto_scaler", service.name, service.name), AbsentError, self._policy, self._clock)
+            once(lambda: self._try("delete_service_auto_scaler", service.name, service.name), (AbsentError,), self._policy, self._clock)
             return
         kind = "Update" if service.autoscaler else "Create"
         strategies = [{"metric_name": each["metricName"], "threshold": each["threshold"]} for each in rule["scaleStrategies"]]
@@ -141,7 +143,7 @@ class OpenApi:
         self._call("restart_service", name)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try("delete_service", name, name), AbsentError, self._policy, self._clock)
+        once(lambda: self._try("delete_service", name, name), (AbsentError, ConflictError), self._policy, self._clock)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:
         self._call("release_service", name, request="ReleaseService", weight=weight, traffic_state=traffic_state)
@@ -179,6 +181,11 @@ class _Caller:
         from alibabacloud_tea_openapi import utils_models
         from alibabacloud_tea_util.models import RuntimeOptions
 
+        if not settings["validate_certs"]:
+            import urllib3
+
+            # The user asked for it; a line a request tells nothing.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         # It writes every header of a request to the standard error where DEBUG is set.
         logging.getLogger("darabonba-core").handlers.clear()
         logging.getLogger("darabonba-core").setLevel(logging.CRITICAL + 1)
@@ -189,7 +196,7 @@ class _Caller:
             read_timeout=milliseconds,
             connect_timeout=min(milliseconds, int(_CONNECT_SECONDS * 1000)),
             ignore_ssl=not settings["validate_certs"],
-            ca=settings.get("ca_path"),
+            ca=settings.get("ca_path") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"),
             autoretry=False,
         )
         # Always an endpoint: the SDK knows some regions, and makes up a wrong host for the others.
@@ -258,7 +265,8 @@ def _failure(error: Exception, keys: Keys) -> Failure:
         after = float(getattr(error, "retry_after", None) or 0) / 1000
         return Failure(int(status or 0), str(code or ""), hide(message), after)
     cause = getattr(error, "inner_exception", None) or error
-    return Failure(503, "", hide(" ".join(f"no proper answer: {type(cause).__name__}: {cause}".split())[:400]))
+    text = hide(" ".join(str(getattr(cause, "message", "") or cause).split())[:400])
+    return Failure(0, TLS, text) if "CERTIFICATE_VERIFY_FAILED" in text else Failure(503, "", f"no proper answer: {text}")
 
 
 # --- how EAS tells things
@@ -269,7 +277,7 @@ def _service(found: Mapping[str, Any]) -> Service:
     return Service(
         name=found["ServiceName"],
         status=found.get("Status") or "",
-        config=canonical(json.loads(found.get("ServiceConfig") or "{}"), "ServiceConfig"),
+        config=observed(found.get("ServiceConfig") or ""),
         region=found.get("Region") or "",
         reason=found.get("Reason") or "",
         message=found.get("Message") or "",

@@ -103,6 +103,7 @@ def _configure(wanted: Wanted, actual: Service) -> list[Action]:
     if wanted.config is None:
         return []
     change = difference(wanted, actual)
+    _check_merged(wanted, actual, change)
     gone = compare.extras({**wanted.config, **_apart(actual)}, actual.config) if wanted.replace else []
     actions = []
     if gone or (change and wanted.replace):
@@ -117,6 +118,17 @@ def _configure(wanted: Wanted, actual: Service) -> list[Action]:
         text = f"{wanted.name} ({', '.join(compare.paths(change))})"
         actions.append(_action(UPDATE, "update", text, config=change, replace=False))
     return [*actions, *_autoscale(wanted, actual), *_label(wanted, actual)]
+
+
+def _check_merged(wanted: Wanted, actual: Service, change: Config) -> None:
+    """Merging leaves what excludes the new keys."""
+    if wanted.replace or not change:
+        return
+    try:
+        check.check_together(compare.merged(actual.config, change))
+    except InputError as error:
+        remedy = f"{error.remedy} Or set update: replace, which removes what is not given."
+        raise InputError(f"{error.what}, which the service has already", where=error.where, remedy=remedy) from None
 
 
 def _apart(actual: Service) -> Config:

@@ -70,7 +70,7 @@ _CHANGES: Mapping[str, Callable[[Service, _Data], Service]] = {
     plan.SCALE: _scaled,
     plan.AUTOSCALE: lambda service, data: replace(service, autoscaler=data["rule"]),
     plan.LABEL: _labelled,
-    plan.SWITCH: lambda service, data: replace(service, current=data["version"]),
+    plan.SWITCH: lambda service, data: _sized(replace(service, current=data["version"])),
     plan.RELEASE: _released,
     plan.LOCK: lambda service, data: replace(service, lock=data["lock"]),
     plan.START: lambda service, _data: replace(service, status=RUNNING, running=service.total, pending=0),

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a service is to have read, as one text in an environment variable of its server. Pure.
 
-Instances read the model repository when they start. EAS replaces them one by one when a variable changes, so a new text has them read again, and the
-configuration tells by itself which text that was.
+Instances read the model repository when they start. EAS replaces them one by one when a variable changes, so with a new text they read it
+again, and the configuration itself tells which text that was.
 """
 
 from __future__ import annotations

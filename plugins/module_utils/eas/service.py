@@ -12,12 +12,12 @@ from typing import Any
 from ..core.errors import ServingError
 from ..core.plan import Action, Plan
 from ..core.redaction import MIN_SECRET_LENGTH
-from . import check, plan, shown
+from . import plan, shown
 from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
 from .revision import completed
-from .state import DELETED, SETTLED, STOPPED, STOPPING, Service
+from .state import SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
 
 _SECRET_OPTIONS = ("access_key_secret", "security_token", "token", "registry_auth")
@@ -46,8 +46,6 @@ class EasService:
 
     def observe(self) -> Service | None:
         found = self._waiter.look()
-        if found is not None and found.status == DELETED:
-            found = None
         self._wanted = completed(self._wanted, found.config if found else {})
         if found is None:
             return None
@@ -88,8 +86,7 @@ class EasService:
             service = self._arrive(actual)
         manners = self._manners
         facts = shown.facts(service, self._wanted.name, access=manners.access, open_token=manners.open_token, secrets=manners.secrets)
-        warnings = check.warnings(self._wanted.config or {})
-        return {"backend": self._backend.name, "backend_reason": self._reason, "warnings": warnings, **facts}
+        return {"backend": self._backend.name, "backend_reason": self._reason, **facts}
 
     # --- one action
 

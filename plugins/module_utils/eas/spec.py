@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,20 @@ def canonical(config: Mapping[str, Any], where: str = "config") -> Config:
     if "processor_params" in result:
         result["processor_params"] = parameters(result["processor_params"], f"{where}.processor_params")
     return result
+
+
+def observed(text: str) -> Config:
+    """The canonical form of the JSON that EAS tells, where both spellings of a key may be. Raises ValueError for what is none."""
+    config = json.loads(text or "{}", strict=False)
+    if not isinstance(config, dict):
+        raise ValueError("no mapping")
+    metadata = config.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    if metadata.get("name"):
+        config.pop("name", None)
+    for key in [key for key in metadata if key.startswith("rpc.") and key[len("rpc.") :] in (metadata.get("rpc") or {})]:
+        del metadata[key]
+    return canonical(config, "ServiceConfig")
 
 
 def without_nulls(value: Any) -> Any:

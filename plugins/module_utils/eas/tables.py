@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _RULE = re.compile(r"\+(?:-+\+)+")
@@ -64,12 +62,3 @@ def pairs(output: str) -> dict[str, str] | None:
             # Lines are broken at blanks, inside of texts too.
             result[key] = f"{result[key]} {right}".strip()
     return result
-
-
-def configuration(text: str) -> dict[str, Any]:
-    """The JSON that the cell ServiceConfig holds; empty where it holds none."""
-    try:
-        value = json.loads(text or "{}", strict=False)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

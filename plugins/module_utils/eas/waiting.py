@@ -14,7 +14,7 @@ from ..core.redaction import Redactor
 from ..core.wait import Clock, Probe, wait_until
 from . import plan
 from .base import Backend
-from .state import DELETE_FAILED, FAILED, RUNNING, SETTLED, STOPPED, Service
+from .state import DELETE_FAILED, DELETED, FAILED, RUNNING, SETTLED, STOPPED, Service
 
 # Looks in a row on which a service has to run. After an update, EAS may tell of the state before for a moment.
 _LOOKS = 2
@@ -59,8 +59,9 @@ class Waiter:
         self.failed = False
 
     def look(self) -> Service | None:
+        """The service; None where there is none any more."""
         service = self._backend.find(self._name)
-        return service and replace(service, autoscaler=self.autoscaler)
+        return None if service is None or service.status == DELETED else replace(service, autoscaler=self.autoscaler)
 
     def until_gone(self) -> None:
         def probe(service: Service | None) -> Probe[Service | None]:
@@ -91,10 +92,13 @@ class Waiter:
 
     def until_up(self, wanted: plan.Wanted, *, rolled: bool, or_stopped: bool = False) -> Service | None:
         """or_stopped: whether a service that is stopped is as it should be, too."""
-        seen, failures = 0, 0
+        seen, failures, appeared = 0, 0, False
 
         def probe(service: Service | None) -> Probe[Service | None]:
-            nonlocal seen, failures
+            nonlocal seen, failures, appeared
+            if service is None and not appeared:
+                return Probe(False, None, "EAS does not tell of it yet")
+            appeared = True
             if service is None:
                 raise UnavailableError("somebody deleted the service meanwhile", where=self._name, remedy="Run this again.")
             failures = failures + 1 if service.status == FAILED else 0

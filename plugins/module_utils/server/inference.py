@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,6 +60,8 @@ class HttpSession:
             )
         except InferenceServerException as error:
             raise _refused(error, request) from error
+        if not self._binary and not request.outputs:
+            body = _without_bytes(body)
         headers = {"Content-Type": "application/octet-stream" if head else "application/json", **({_LENGTH: str(head)} if head else {})}
         version = f"/versions/{quote(request.version, safe='')}" if request.version else ""
         path = f"/v2/models/{quote(request.model, safe='')}{version}/infer"
@@ -86,6 +89,13 @@ class HttpSession:
             raise NotServerError(
                 f"the answer cannot be read: {error}", where=where, remedy="Check the URL, or try binary: false."
             ) from error
+
+
+def _without_bytes(body: bytes) -> bytes:
+    """tritonclient asks for all outputs as bytes where none is named."""
+    request = json.loads(body)
+    request["parameters"] = {**request.get("parameters", {}), "binary_data_output": False}
+    return json.dumps(request).encode()
 
 
 class GrpcSession:

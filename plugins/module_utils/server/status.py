@@ -214,7 +214,10 @@ def _merge(statuses: Sequence[ReplicaStatus]) -> list[dict[str, Any]] | None:
 
 @dataclass(frozen=True)
 class Condition:
-    """What to wait for, on every replica. models_ready, models_gone: `name` or `name:version`. timeout, interval: seconds."""
+    """What to wait for, on every replica. models_ready, models_gone: `name` or `name:version`. timeout, interval: seconds.
+
+    looks: in a row, that must find it so.
+    """
 
     live: bool = False
     ready: bool = False
@@ -222,6 +225,7 @@ class Condition:
     models_gone: tuple[str, ...] = ()
     timeout: float = 60.0
     interval: float = 1.0
+    looks: int = 1
 
     def __str__(self) -> str:
         parts = [word for word, wanted in (("live", self.live), ("ready", self.ready)) if wanted]
@@ -243,12 +247,16 @@ def wait_for(endpoint: Endpoint, condition: Condition, options: CallOptions) -> 
     """
     # Each look is one attempt, and no look outlasts the deadline.
     looks = CallOptions(min(options.timeout, max(condition.timeout, 1.0)), RetryPolicy(attempts=1), options.clock)
+    row = 0
     specs = tuple(dict.fromkeys((*condition.models_ready, *condition.models_gone)))
 
     def look() -> Probe[dict[str, Any]]:
+        nonlocal row
         statuses = read_endpoint(endpoint, Sections(models=specs), looks)
         missing = [f"{status.replica.name}: {reason}" for status in statuses for reason in missing_on(status, condition)]
-        return Probe(not missing, describe(statuses), _short(missing, "; "))
+        row = 0 if missing else row + 1
+        reason = _short(missing, "; ") or f"it held for {row} of {condition.looks} looks in a row"
+        return Probe(row >= condition.looks, describe(statuses), reason)
 
     wait_until(look, what=str(condition), timeout=condition.timeout, interval=condition.interval, clock=options.clock)
 

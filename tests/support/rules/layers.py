@@ -36,7 +36,15 @@ def _layer(*below: str, ansible: bool = False, lazy: frozenset[str] = frozenset(
 
 # What the openapi backend of EAS speaks through.
 _EAS = frozenset(
-    {"alibabacloud_eas20210701", "alibabacloud_credentials", "alibabacloud_tea_openapi", "alibabacloud_tea_util", "Tea", "requests"}
+    {
+        "alibabacloud_eas20210701",
+        "alibabacloud_credentials",
+        "alibabacloud_tea_openapi",
+        "alibabacloud_tea_util",
+        "Tea",
+        "requests",
+        "urllib3",
+    }
 )
 _UTILS = ("core", "repository", "stores", "fetch", "server", "host", "kubernetes", "report", "eas", "module")
 LAYERS: Mapping[str, Layer] = {

@@ -14,6 +14,7 @@ from ansible_collections.serving.triton.plugins.module_utils.eas.revision import
 
 OTHER = {"name": "A", "value": "1"}
 OLD, NEW = {"name": VARIABLE, "value": "old"}, {"name": VARIABLE, "value": "new"}
+TRITON = {"processor": "triton"}
 IMAGE = {"image": "triton", "port": 8000}
 
 
@@ -28,7 +29,7 @@ def after(config: dict[str, Any] | None, actual: dict[str, Any], revision: str |
         ({"processor": "triton"}, {}, {"processor": "triton", "processor_envs": [NEW]}),
         ({"containers": [IMAGE, {"image": "b"}]}, {}, {"containers": [{**IMAGE, "env": [NEW]}, {"image": "b"}]}),
         # Lists are taken whole: what the user says counts, and what is there where the user says nothing of them.
-        ({"processor": "triton", "processor_envs": [OTHER]}, {"processor_envs": [OLD]}, {"processor": "triton", "processor_envs": [OTHER, NEW]}),
+        ({**TRITON, "processor_envs": [OTHER]}, {"processor_envs": [OLD]}, {**TRITON, "processor_envs": [OTHER, NEW]}),
         ({"processor": "triton"}, {"processor_envs": [OTHER, OLD]}, {"processor": "triton", "processor_envs": [OTHER, NEW]}),
         ({"containers": [{**IMAGE, "env": [OTHER, OLD]}]}, {}, {"containers": [{**IMAGE, "env": [OTHER, NEW]}]}),
         # Nothing but the revision.
@@ -46,7 +47,7 @@ def test_a_revision_stands_beside_the_other_variables(config: Any, actual: Any, 
     [
         (None, {"processor_envs": [OLD]}, None),
         ({"processor": "triton"}, {"processor_envs": [OLD]}, {"processor": "triton"}),
-        ({"processor": "triton", "processor_envs": [OTHER]}, {"processor_envs": [OLD]}, {"processor": "triton", "processor_envs": [OTHER, OLD]}),
+        ({**TRITON, "processor_envs": [OTHER]}, {"processor_envs": [OLD]}, {**TRITON, "processor_envs": [OTHER, OLD]}),
         ({"containers": [IMAGE]}, {"containers": [{**IMAGE, "env": [OLD]}]}, {"containers": [{**IMAGE, "env": [OLD]}]}),
         ({"containers": [IMAGE]}, {}, {"containers": [IMAGE]}),
     ],

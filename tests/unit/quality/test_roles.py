@@ -21,6 +21,14 @@ def test_the_promised_roles_are_there() -> None:
     assert {"server_host", "model_repository", "verify", "monitoring"} <= {role.name for role in places.roles()}
 
 
+def test_every_target_is_a_role_that_playbooks_can_call() -> None:
+    targets = roles.load(places.ROOT / "playbooks" / "vars" / "targets.yml")["__targets"]
+    found = {role.name.removeprefix("server_"): role for role in places.roles() if role.name.startswith("server_")}
+    assert sorted(targets) == sorted(found)
+    for role in found.values():
+        assert {"main.yml", "preflight.yml", "endpoint.yml", "absent.yml"} <= {path.name for path in (role / "tasks").glob("*.yml")}, role
+
+
 @every_role
 def test_the_argument_spec_equals_the_defaults(role: Path) -> None:
     specs = specs_of(role)

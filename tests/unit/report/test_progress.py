@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
+from ansible_collections.serving.triton.plugins.module_utils.core.progress import Stage, Transfer
 from ansible_collections.serving.triton.plugins.module_utils.stores.progress_file import ProgressFile, progress_in
 from ansible_collections.serving.triton.plugins.plugin_utils import progress
 from ansible_collections.serving.triton.plugins.plugin_utils.progress import Look
@@ -103,3 +103,19 @@ def test_the_file_goes_with_the_transfer(tmp_path: Path) -> None:
         report(Transfer(1, 2, 3, 4))
         assert path.exists()
     assert not path.exists()
+
+
+def test_what_cannot_be_counted_is_told_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    ticks = iter([0.0, 75.0])
+    file = ProgressFile(str(path), now=lambda: next(ticks), wall=lambda: 1.0)
+    file(Stage("Creating, 0 of 1 instances running"))
+    file(Stage("Waiting, 0 of 1 instances running"))
+    look = progress.parse(path.read_text())
+    assert look is not None
+    assert look.line("digits: waiting") == "digits: waiting, 75 s: Waiting, 0 of 1 instances running"
+    assert not look.is_over
+    assert look.is_news(None)
+    assert not look.is_news(progress.Words(look.text, 74.0))
+    assert look.is_news(progress.Words(look.text, 14.0))
+    assert look.is_news(progress.Words("Creating", 74.0))

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, cast
 
 import numpy
 import pytest
@@ -12,7 +13,9 @@ from tritonclient.grpc import service_pb2
 
 from ansible_collections.serving.triton.plugins.module_utils.server.errors import NotServerError
 from ansible_collections.serving.triton.plugins.module_utils.server.expectations import Class
-from ansible_collections.serving.triton.plugins.module_utils.server.inference import classes, from_contents
+from ansible_collections.serving.triton.plugins.module_utils.server.http import Transport
+from ansible_collections.serving.triton.plugins.module_utils.server.inference import HttpSession, classes, from_contents
+from ansible_collections.serving.triton.plugins.module_utils.server.requests import Prepared
 from ansible_collections.serving.triton.plugins.module_utils.server.tensors import Tensor
 
 
@@ -57,3 +60,18 @@ def test_classes_are_read_by_row() -> None:
 def test_lines_of_another_form_are_refused() -> None:
     with pytest.raises(NotServerError, match="the classes cannot be read"):
         classes(Tensor("OUT", "BYTES", numpy.array([b"text"], dtype=object)))
+
+
+@pytest.mark.parametrize("outputs", [(), ("OUT",)])
+def test_json_alone_asks_for_json_alone(outputs: tuple[str, ...]) -> None:
+    """A gateway that loses the header that marks bytes could not tell where JSON ends in the answer."""
+    tensor = Tensor("IN", "FP32", numpy.array([1.5, float("nan")], dtype=numpy.float32))
+    request = Prepared(number=0, model="m", version="", protocols=("http",), inputs=(tensor,), outputs=outputs)
+    encoded = HttpSession(cast(Transport, None), binary=False).encode(request)
+    assert encoded.headers == {"Content-Type": "application/json"}
+    body = json.loads(encoded.body)
+    assert body["inputs"][0]["data"][0] == 1.5
+    if outputs:
+        assert [each["parameters"]["binary_data"] for each in body["outputs"]] == [False]
+    else:
+        assert body["parameters"] == {"binary_data_output": False}

@@ -131,6 +131,21 @@ def test_it_waits_until_a_model_is_ready_everywhere(service: Connect) -> None:
     assert options.clock.naps == [2, 2]
 
 
+def test_looks_in_a_row_meet_the_servers_that_share_an_address(service: Connect) -> None:
+    shared = FakeControl(models={"a": READY})
+
+    def answer(control: FakeControl) -> None:
+        # The fourth look meets another one, which is not so far.
+        control.models["a"] = LOADING if control.calls.count("index") == 4 else READY
+
+    shared.on_index = answer
+    endpoint, options = service(shared)
+    wait_for(endpoint, Condition(models_ready=("a",), looks=4, interval=1), options)
+    assert shared.calls.count("index") == 8
+    with pytest.raises(DeadlineError, match="in a row"):
+        wait_for(endpoint, Condition(models_ready=("a",), looks=100, timeout=3), options)
+
+
 def test_a_server_that_comes_up_late_is_waited_for(service: Connect) -> None:
     control = FakeControl(fails={"live": LOST})
     endpoint, options = service(control)
