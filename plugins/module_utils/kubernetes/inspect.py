@@ -77,7 +77,8 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     keys = {release.key_header: key} if key else {}
     grpc = "grpcs" if wanted.grpc_tls else "grpc"
     known = Known(release.namespace, pods, found["services"], found["nodes"], cluster.url, cluster.headers, keys, grpc)
-    return {**found, "access": way, "endpoint": endpoint(way, known), "pem": _pem(cluster) if way == PROXY else {}}
+    reached = endpoint(way, known)
+    return {**found, "access": way, "endpoint": reached, "pem": _pem(cluster) if reached and way == PROXY else {}}
 
 
 def _pem(cluster: Cluster) -> dict[str, str]:
