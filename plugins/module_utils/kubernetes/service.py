@@ -1,0 +1,190 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads what belongs to one release of the chart, and waits for its rollout."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.errors import DeadlineError, ServingError, UnavailableError
+from ..core.progress import Stage
+from ..core.wait import Clock
+from .cluster import Cluster, Object, part
+from .rollout import DONE, STUCK, Model, Observed, Verdict, explain, is_ready, judge, new_pods, staying
+
+LOG_LINES = 20
+# Seconds between two looks at a rollout, and pods that are asked for their logs and models.
+_PAUSE = 1.0
+_ASKED = 5
+
+
+@dataclass(frozen=True)
+class Release:
+    """name, namespace: of the Helm release. key_header: the header of the restricted APIs."""
+
+    name: str
+    namespace: str
+    key_header: str = "triton-key"
+
+    @property
+    def selector(self) -> str:
+        return f"app.kubernetes.io/instance={self.name}"
+
+    def core(self, plural: str) -> str:
+        return f"/api/v1/namespaces/{part(self.namespace)}/{plural}"
+
+    def apps(self, plural: str) -> str:
+        return f"/apis/apps/v1/namespaces/{part(self.namespace)}/{plural}"
+
+
+def observe(cluster: Cluster, release: Release) -> Observed:
+    """Deployment, replica sets and pods."""
+    labels = {"labelSelector": release.selector}
+    deployment = next(iter(cluster.items(release.apps("deployments"), **labels)), None)
+    sets = _owned(cluster.items(release.apps("replicasets"), **labels), [deployment] if deployment else [])
+    # Not those of `helm test`, which have the same labels.
+    return Observed(deployment, sets, _owned(cluster.items(release.core("pods"), **labels), sets))
+
+
+def _owned(values: Sequence[Object], owners: Sequence[Object]) -> list[Object]:
+    uids = {each["metadata"]["uid"] for each in owners}
+    return [each for each in values if any(owner["uid"] in uids for owner in each["metadata"].get("ownerReferences") or ())]
+
+
+def key_of(cluster: Cluster, release: Release, seen: Observed) -> str:
+    """The key of the restricted APIs, from the Secret that the pods mount; empty where there is none."""
+    template = ((seen.deployment or {}).get("spec") or {}).get("template") or {}
+    for volume in (template.get("spec") or {}).get("volumes") or ():
+        source = volume.get("secret")
+        if volume["name"] == "key" and source:
+            secret = cluster.get(f"{release.core('secrets')}/{part(source['secretName'])}") or {}
+            items = source.get("items") or [{"key": "key"}]
+            return base64.b64decode((secret.get("data") or {}).get(items[0]["key"], "")).decode().strip()
+    return ""
+
+
+# --- what a pod says
+
+
+def with_models(cluster: Cluster, release: Release, seen: Observed) -> Observed:
+    """Adds the indexes of new pods whose container runs and which are not ready, asked through the API server."""
+    pods = [pod for pod in new_pods(seen) if not is_ready(pod) and _runs(pod)][:_ASKED]
+    if not pods:
+        return seen
+    key = key_of(cluster, release, seen)
+    return replace(seen, index={pod["metadata"]["name"]: index_of(cluster, release, pod, key) for pod in pods})
+
+
+def _runs(pod: Object) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(each["name"] == "triton" and (each.get("state") or {}).get("running") for each in statuses)
+
+
+def index_of(cluster: Cluster, release: Release, pod: Object, key: str) -> list[Model]:
+    """A pod's repository index; empty where it cannot be had."""
+    path = f"{release.core('pods')}/http:{part(pod['metadata']['name'])}:{http_port(pod)}/proxy/v2/repository/index"
+    try:
+        status, data = cluster.ask("POST", path, {}, headers={release.key_header: key} if key else {})
+        found = json.loads(data) if status == 200 else []
+    except (ServingError, ValueError):
+        return []
+    return [Model(each.get("name", ""), each.get("version", ""), each.get("state", ""), each.get("reason", "")) for each in found]
+
+
+def http_port(pod: Object, name: str = "http", default: int = 8000) -> int:
+    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == name), default)
+
+
+def with_logs(cluster: Cluster, release: Release, seen: Observed) -> Observed:
+    """Adds events, and the last lines of what the containers that are in the way have printed."""
+    logs = {}
+    for pod in [each for each in new_pods(seen) if not is_ready(each)][:_ASKED]:
+        logs[pod["metadata"]["name"]] = _log(cluster, release, pod)
+    return replace(seen, logs=logs, events=cluster.items(release.core("events")))
+
+
+def _log(cluster: Cluster, release: Release, pod: Object) -> str:
+    """Of the run that failed, where the container was started again since; of an init container, where that is not done."""
+    container, again = _blamed(pod)
+    path = f"{release.core('pods')}/{part(pod['metadata']['name'])}/log"
+    for previous in ("true", "false") if again else ("false",):
+        try:
+            status, data = cluster.ask("GET", path, container=container, tailLines=str(LOG_LINES), previous=previous)
+        except ServingError:
+            return ""
+        if status == 200 and data.strip():
+            return data.decode(errors="replace")
+    return ""
+
+
+def _blamed(pod: Object) -> tuple[str, bool]:
+    status = pod.get("status") or {}
+    for each in status.get("initContainerStatuses") or ():
+        if (each.get("state") or {}).get("running") or (each.get("state") or {}).get("waiting") or not each.get("ready", True):
+            return str(each["name"]), bool(each.get("restartCount"))
+    statuses = [each for each in status.get("containerStatuses") or () if not each.get("ready")]
+    return (str(statuses[0]["name"]), bool(statuses[0].get("restartCount"))) if statuses else ("triton", False)
+
+
+# --- waiting
+
+
+@dataclass(frozen=True)
+class Patience:
+    """timeout: seconds for the whole rollout. trouble: seconds that pods may be in trouble before it counts as failed."""
+
+    timeout: float
+    trouble: float
+
+
+def wait(
+    cluster: Cluster, release: Release, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
+) -> tuple[Observed, Verdict]:
+    """Returns when every replica is new and ready. Raises UnavailableError, or DeadlineError, whose texts say why they are not."""
+    clock = clock or Clock()
+    begun = clock.now()
+    troubled: float | None = None
+    while True:
+        seen = with_models(cluster, release, observe(cluster, release))
+        verdict = judge(seen)
+        now = clock.now()
+        if verdict.state == DONE:
+            return seen, verdict
+        troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
+        if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
+            raise _failure(UnavailableError, cluster, release, seen, verdict.text)
+        if now - begun >= patience.timeout:
+            raise _failure(DeadlineError, cluster, release, seen, f"{verdict.text} after {patience.timeout:g} s")
+        tell(Stage(verdict.text))
+        clock.sleep(_PAUSE)
+
+
+def _failure(kind: type[ServingError], cluster: Cluster, release: Release, seen: Observed, text: str) -> ServingError:
+    trouble = explain(with_logs(cluster, release, seen))
+    return kind(f"the rollout failed: {text}", where=f"{release.namespace}/{release.name}", remedy="\n".join(trouble), trouble=trouble)
+
+
+# --- what others need of it
+
+
+def replicas(pods: Sequence[Object]) -> list[dict[str, Any]]:
+    """Pods as results tell them."""
+    return [
+        {
+            "name": pod["metadata"]["name"],
+            "address": (pod.get("status") or {}).get("podIP", ""),
+            "node": pod["spec"].get("nodeName", ""),
+            "ready": is_ready(pod),
+            "ports": {name: http_port(pod, name, default) for name, default in _PORTS.items()},
+            "restarts": sum(int(each.get("restartCount", 0)) for each in (pod.get("status") or {}).get("containerStatuses") or ()),
+        }
+        for pod in staying(pods)
+    ]
+
+
+_PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
