@@ -9,9 +9,11 @@ environment, with what options and time limits, in check mode or in the backgrou
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,8 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 
 _PROFILE = "legacy"
+_LOADER = "ansible.module_utils._internal._ansiballz._loader"
+_LOADER_TAKES = {"json_params", "profile", "module_fqn", "modlib_path", "extensions"}
 # Does what Ansible's own wrapper does after it unpacked its payload; as there, nothing is imported from the current folder or the script's.
 _SCRIPT = """\
 #!{python}
@@ -30,13 +34,16 @@ here = os.path.dirname(os.path.realpath(sys.argv[0]))
 sys.path[:] = [*(path for path in sys.path if path not in ("", ".", here)), {ansible!r}]
 sys.modules["ansible_collections"] = types.ModuleType("ansible_collections")
 sys.modules["ansible_collections"].__path__ = [{collections!r}]
-from ansible.module_utils._internal._ansiballz import _loader
-_loader.run_module(json_params={arguments!r}, profile={profile!r}, module_fqn={name!r}, modlib_path={collections!r}, extensions={{}})
+from {loader} import run_module
+run_module(json_params={arguments!r}, profile={profile!r}, module_fqn={name!r}, modlib_path={collections!r}, extensions={{}})
 """
 
 
 class InstalledAction(ActionBase):
-    """An action whose module runs from its own file where that can be. It overrides a method that is ansible-core's own, as of 2.19."""
+    """An action whose module runs from its own file where that can be.
+
+    The method that it overrides is ansible-core's own, as of 2.19 and 2.21. With a core that has changed there, payloads are built as ever.
+    """
 
     def _configure_module(self, module_name, module_args, task_vars):
         # Ansible's own modules come this way too: what runs a task in the background is one.
@@ -50,6 +57,8 @@ class InstalledAction(ActionBase):
 
     def _runs_here(self, task_vars) -> bool:
         """Whether it would run on this machine, with the interpreter and as the user that run Ansible: only they surely read it."""
+        if not is_core_known():
+            return False
         # Files that are kept are kept to be looked into: then all of the payload is in them.
         if self._connection.transport != "local" or self._connection.become or constants.DEFAULT_KEEP_REMOTE_FILES:
             return False
@@ -57,6 +66,17 @@ class InstalledAction(ActionBase):
         variables = task_vars["ansible_delegated_vars"][delegate] if delegate else task_vars
         interpreter = constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
         return self._templar.template(interpreter) == sys.executable
+
+
+def is_core_known() -> bool:
+    """Whether this ansible-core's own wrapper ends in the call that the script makes."""
+    try:
+        takes = inspect.signature(import_module(_LOADER).run_module).parameters
+    except (ImportError, AttributeError):
+        return False
+    return takes.keys() >= _LOADER_TAKES and all(
+        each.default is not each.empty for name, each in takes.items() if name not in _LOADER_TAKES
+    )
 
 
 def script(name: str, path: str, arguments: Mapping[str, Any]) -> str:
@@ -69,5 +89,6 @@ def script(name: str, path: str, arguments: Mapping[str, Any]) -> str:
         collections=str(Path(path).parents[4]),
         arguments=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode(),
         profile=_PROFILE,
+        loader=_LOADER,
         name=f"ansible_collections.{namespace}.{collection}.plugins.modules.{module}",
     )

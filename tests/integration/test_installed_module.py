@@ -20,6 +20,14 @@ BUILT = "Including module_utils file ansible_collections/serving/triton/plugins/
 # The same Python by another name, so that it has the same libraries.
 ANOTHER = "{{ ansible_playbook_python | dirname }}/{{ ansible_playbook_python | realpath | basename }}"
 
+# The loader asks for more than it does today.
+OTHER_CORE = """
+import ansible.module_utils._internal._ansiballz._loader as loader
+def run_module_with_more(*, more, **known): raise AssertionError("it was called")
+import sys
+if sys.argv[0].endswith("ansible-playbook"): loader.run_module = run_module_with_more
+"""
+
 
 def publish(folder: Path, *flags: str, env: Mapping[str, str] | None = None, **keywords: Any) -> PlaybookRun:
     if not (folder / "source").exists():
@@ -56,5 +64,14 @@ def test_check_mode_changes_nothing(tmp_path: Path) -> None:
 )
 def test_elsewhere_it_is_the_payload(env: Mapping[str, str], variables: Mapping[str, str], tmp_path: Path) -> None:
     run = publish(tmp_path, env=env, vars=dict(variables))
+    assert run.rc == 0, run.tail()
+    assert BUILT in run.output
+
+
+def test_a_core_that_changed_there_builds_its_payload(tmp_path: Path) -> None:
+    """A later ansible-core may call its loader otherwise: then nothing of ours stands between."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sitecustomize.py").write_text(OTHER_CORE)
+    run = publish(tmp_path, env={"PYTHONPATH": str(tmp_path / "other")})
     assert run.rc == 0, run.tail()
     assert BUILT in run.output
