@@ -123,8 +123,11 @@ def open_cluster(
 ) -> Iterator[Cluster]:
     """Yields the cluster that tests run against. folder: a fresh one. tools_name: helm3 or helm4. The others: see `StandIn`."""
     real = os.environ.get(REAL)
-    if real:
-        yield Cluster(folder, Path(real).resolve(), tools_name, None)
-        return
-    with StandIn(version, forward=forward, hide=hide) as stand_in:
-        yield Cluster(folder, stand_in.kubeconfig(folder / "kubeconfig"), tools_name, stand_in)
+    stand_in = None if real else StandIn(version, forward=forward, hide=hide)
+    try:
+        kubeconfig = stand_in.kubeconfig(folder / "kubeconfig") if stand_in else Path(str(real)).resolve()
+        yield Cluster(folder, kubeconfig, tools_name, stand_in)
+    finally:
+        if stand_in:
+            stand_in.close()
+    assert not (stand_in and stand_in.failures), "\n".join(stand_in.failures)

@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -63,7 +62,7 @@ class Container:
 
     def __init__(self, stand_in: StandIn, pod: dict[str, Any], container: dict[str, Any], volumes: Mapping[str, Path]) -> None:
         self._stand_in, self._pod, self.spec, self._volumes = stand_in, pod, container, volumes
-        self._folder = Path(tempfile.gettempdir()) / f"stand-in-pod-{pod['metadata']['uid']}"
+        self._folder = stand_in.folder / pod["metadata"]["uid"]
         self._folder.mkdir(0o700, exist_ok=True)
         self.mounts = self._mounts()
 

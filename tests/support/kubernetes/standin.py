@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import shutil
 import ssl
 import tempfile
 import threading
@@ -51,6 +52,7 @@ class StandIn:
 
     def __init__(self, version: str = "1.36", *, forward: bool = False, hide: bool = False) -> None:
         self.version = version
+        self.folder = Path(tempfile.mkdtemp(prefix="stand-in-"))
         schemas = Schemas(version)
         self.store = Store()
         self.registry = Registry(schemas.has)
@@ -230,6 +232,7 @@ class StandIn:
             self._forwarder.close()
         self.kubelet.close()
         self._network.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> StandIn:
         return self

@@ -408,7 +408,9 @@ class Autoscalers:
             return
         current, spec = target["spec"].get("replicas", 1), value["spec"]
         wanted = [each for each in (self._wanted(metric, current) for metric in spec["metrics"]) if each is not None]
-        bounded = min(max(max(wanted, default=current), spec["minReplicas"]), spec["maxReplicas"])
+        asked = max(wanted, default=current)
+        least = max(asked, spec["minReplicas"])
+        bounded = min(least, spec["maxReplicas"])
         if bounded != current:
             self._manager.api.edit(self._manager.resource(resource.key), target, lambda one: one["spec"].update(replicas=bounded))
             self._manager.event(value, "SuccessfulRescale", f"New size: {bounded}", component="horizontal-pod-autoscaler")
