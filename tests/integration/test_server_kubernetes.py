@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Triton on Kubernetes with the real helm: the role's promise, every replica of a real tritonserver, failures that go back, killed helms.
 
-The pods are the stand-in's. Simulated ones have addresses that nobody reaches, so the API server's proxy is the way in; real ones are reached.
+The pods are the stand-in's. Simulated ones have addresses that nobody reaches, so the API server's proxy is the way in; real ones answer.
 """
 
 from __future__ import annotations
