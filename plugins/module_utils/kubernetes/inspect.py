@@ -25,7 +25,6 @@ _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "services", ("get", "list", "create", "update", "patch", "delete")),
     ("", "serviceaccounts", ("get", "create", "patch", "delete")),
     ("", "pods", ("get", "list")),
-    ("", "pods/proxy", ("create",)),
     ("", "pods/log", ("get",)),
     ("", "events", ("list",)),
     ("apps", "deployments", ("get", "list", "create", "update", "patch", "delete")),
