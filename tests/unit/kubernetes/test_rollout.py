@@ -71,8 +71,8 @@ def test_trouble_is_told_once_for_pods_that_share_it() -> None:
     event = {"type": "Warning", "reason": "BackOff", "message": "again", "involvedObject": {"name": "c"}}
     observed = seen(*pods, pod("c"), pod("d", ready=True), index={"c": BROKEN}, logs={"c": "one\n\ntwo\n"}, events=[event, event], **FULL)
     assert explain(observed) == [
-        "pods a, b: container triton waits: CrashLoopBackOff (back-off); "
-        "container triton ended with 137 (OOMKilled), and was started again 3 times",
+        ("pods a, b: container triton waits: CrashLoopBackOff (back-off); "
+        "container triton ended with 137 (OOMKilled), and was started again 3 times"),
         "pod c: it runs and is not ready; model broken 1: no such file; event BackOff: again; the end of its log: one | two",
     ]  # fmt: skip
 
