@@ -26,8 +26,18 @@ PLAIN: Mapping[str, Any] = {
     "dict": {},
     "raw": "sample",
 }
-# What the argument spec alone does not ask for.
+# What the argument spec alone does not ask for. ADDRESS stands for the gateway's.
+ADDRESS = "{address}"
+EAS: Mapping[str, Any] = {
+    "endpoint": f"http://{ADDRESS}",
+    "region": "cn-shanghai",
+    "backend": "openapi",
+    "access_key_id": "sample",
+    "attempts": 1,
+}
 MORE: Mapping[str, Mapping[str, Any]] = {
+    "eas_service": {**EAS, "name": "sample", "image": "sample:1"},
+    "eas_service_info": EAS,
     "infer": {"requests": [{"model": "sample", "synthetic": True}]},
     "model": {"name": "sample"},
 }
@@ -103,7 +113,8 @@ def test_a_module_shows_no_secret(module: str, flags: tuple[str, ...], gateway: 
     spec = collection.behaviour(places.PLUGINS / "modules" / f"{module}.py").argument_spec
     before = gateway.calls
     for address in ("127.0.0.1:1", gateway.address):
-        play = module_play(f"serving.triton.{module}", {**filled(spec, address), **MORE.get(module, {})})
+        more = {name: value.replace(ADDRESS, address) if isinstance(value, str) else value for name, value in MORE.get(module, {}).items()}
+        play = module_play(f"serving.triton.{module}", {**filled(spec, address), **more})
         run = Workspace(tmp_path, timeout=120).run(play, "-vvv", *flags)
         assert run.tasks, run.tail()
         assert_secret(run, [CANARY])
