@@ -15,7 +15,9 @@ every_module = pytest.mark.parametrize("path", places.modules(), ids=lambda path
 
 
 def documented(path: Path) -> dict[str, Any]:
-    return dict(collection.documentation("module", (path.stem,))[f"serving.triton.{path.stem}"])
+    """What ansible-doc says of it; asked for alone where it cannot be read, so that its own test tells why."""
+    name = f"serving.triton.{path.stem}"
+    return dict(collection.all_modules().get(name) or collection.documentation("module", (path.stem,))[name])
 
 
 def test_the_promised_modules_are_there() -> None:
