@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ STORE = "s3://models/production"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with open_cluster(tmp_path_factory.mktemp("cluster")) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_cluster(tmp_path_factory.mktemp("cluster")))
         opened.configured.behave("real-triton", triton_pods(opened.configured))
         opened.configured.behave("crashing", "crash", log="CUDA error: out of memory", exit_code=1, restarts=2)
         opened.configured.behave("slow", "starting")
