@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from support import tritonserver
 from support.ansible_runs import ROOT
 from support.kubernetes import Cluster, open_cluster, triton_pods
+from support.kubernetes.manifests import custom_definition
 from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, keep, role_play
 
 ROLE = "serving.triton.server_kubernetes"
@@ -33,10 +35,13 @@ STORE = "s3://models/production"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with open_cluster(tmp_path_factory.mktemp("cluster")) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_cluster(tmp_path_factory.mktemp("cluster")))
         opened.configured.behave("real-triton", triton_pods(opened.configured))
         opened.configured.behave("crashing", "crash", log="CUDA error: out of memory", exit_code=1, restarts=2)
         opened.configured.behave("slow", "starting")
+        operator = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
+        opened.apply(*(custom_definition("monitoring.coreos.com", kind, plural) for kind, plural in operator.items()))
         yield opened
 
 
@@ -135,6 +140,10 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster) -> None:
         shown = cluster.helm("get", "all", release.name, "--namespace", release.name)
         assert not [canary for canary in CANARIES if canary in shown]
         assert release.status() == [(1, "deployed")]
+        monitor = cluster.get("servicemonitors", release.name, release.name)["spec"]["endpoints"][0]
+        assert {each["targetLabel"]: each["replacement"] for each in monitor["relabelings"]} == {"job": "triton", "service": "localhost"}
+        assert cluster.get("prometheusrules", release.name, release.name)["spec"]["groups"]
+        assert cluster.get("configmap", f"{release.name}-dashboard", release.name)["data"]
         kept = list((tmp_path / ".local/state/serving.triton/kubernetes/promise.promise").iterdir())
         assert {path.name: path.stat().st_mode & 0o777 for path in kept} == {"ca_file": 0o600}
 

@@ -17,5 +17,5 @@ CLUSTER: dict[str, Any] = {
 SERVICE: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
-    "key_header": {"type": "str", "default": "triton-key"},
+    "key_header": {"type": "str", "default": "triton-key", "no_log": False},
 }

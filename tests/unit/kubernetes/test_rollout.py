@@ -70,9 +70,9 @@ def test_trouble_is_told_once_for_pods_that_share_it() -> None:
     pods = [pod(name, **WAITING, **ENDED) for name in ("a", "b")]
     event = {"type": "Warning", "reason": "BackOff", "message": "again", "involvedObject": {"name": "c"}}
     observed = seen(*pods, pod("c"), pod("d", ready=True), index={"c": BROKEN}, logs={"c": "one\n\ntwo\n"}, events=[event, event], **FULL)
+    both = "container triton waits: CrashLoopBackOff (back-off); container triton ended with 137 (OOMKilled), and was started again 3 times"
     assert explain(observed) == [
-        ("pods a, b: container triton waits: CrashLoopBackOff (back-off); "
-        "container triton ended with 137 (OOMKilled), and was started again 3 times"),
+        f"pods a, b: {both}",
         "pod c: it runs and is not ready; model broken 1: no such file; event BackOff: again; the end of its log: one | two",
     ]  # fmt: skip
 
