@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO, cast
 
 _PATIENCE = 5.0
 
@@ -56,14 +57,14 @@ def run(
 
 
 def _read(process: subprocess.Popen[str], stdin: str, enough: Callable[[str], bool]) -> tuple[list[str], bool]:
-    assert process.stdin is not None
-    assert process.stdout is not None
+    # Both are pipes, see run.
+    asked, said = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
     # A command that asks nothing may be gone before it was answered.
     with suppress(OSError):
-        process.stdin.write(stdin)
-        process.stdin.close()
+        asked.write(stdin)
+        asked.close()
     lines = []
-    for line in process.stdout:
+    for line in said:
         lines.append(line)
         if enough(line):
             process.terminate()
