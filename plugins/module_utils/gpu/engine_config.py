@@ -70,9 +70,8 @@ def load_record(text: str) -> Record:
 
 def parse(engine: str, text: str | None, where: str = "") -> dict[str, Any]:
     """The configuration as nested mappings; empty for no file. Raises InputError for what the engine could not read either."""
-    if not (text or "").strip():
+    if text is None or not text.strip():
         return {}
-    assert text is not None
     try:
         document: dict[str, Any] = json.loads(text) if engine == "docker" else toml.loads(text)
     except ValueError as error:

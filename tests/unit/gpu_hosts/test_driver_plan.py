@@ -67,7 +67,7 @@ def database(*names: str) -> dict[str, tuple[str, str]]:
     for name in names:
         for line in (DATABASES / f"{name}.txt").read_text(encoding="utf-8").splitlines():
             if not line.startswith("#"):
-                left, _, leads = line.partition(" > ")
+                left, _arrow, leads = line.partition(" > ")
                 package, version = left.split()
                 found[package] = (version, leads)
     return found
