@@ -152,7 +152,11 @@ def kernel(release: str, module: str = "") -> dict[str, Any]:
         ({"kernels": [kernel("6.1.0", "570.86.15")], "dkms": {"failed": []}}, ["modules of another version: 570.86.15"]),
         ({"kernels": [], "dkms": {"failed": []}}, ["There are headers for no kernel"]),
         (
-            {"kernels": [kernel("6.1.0", "595.58.03")], "dkms": {"failed": []}, "driver": {**DRIVER, "branch": 595}},
+            {
+                "kernels": [kernel("6.1.0", "595.58.03")],
+                "dkms": {"failed": []},
+                "driver": {**DRIVER, "installed": "595.58.03", "branch": 595},
+            },
             ["lead to another one"],
         ),
     ],
