@@ -104,20 +104,25 @@ def _configure(wanted: Wanted, actual: Service) -> list[Action]:
         return []
     change = difference(wanted, actual)
     _check_merged(wanted, actual, change)
-    gone = compare.extras({**wanted.config, **_apart(actual)}, actual.config) if wanted.replace else []
-    actions = []
-    if gone or (change and wanted.replace):
-        text = ", ".join([*compare.paths(change), *(f"without {key}" for key in gone)])
-        actions.append(_action(UPDATE, "replace the configuration of", f"{wanted.name} ({text})", config=wanted.config, replace=True))
-    elif compare.paths(change) == ["metadata.instance"]:
+    return [*_update(wanted, actual, change), *_autoscale(wanted, actual), *_label(wanted, actual)]
+
+
+def _update(wanted: Wanted, actual: Service, change: Config) -> list[Action]:
+    before = (actual.config.get("metadata") or {}).get("instance", actual.total)
+    # A number of instances that is not given stays, also where the rest is replaced.
+    whole = overlaid({"metadata": {"instance": before}}, wanted.config or {})
+    gone = compare.extras({**whole, **_apart(actual)}, actual.config) if wanted.replace else []
+    if not gone and compare.paths(change) == ["metadata.instance"]:
         instances = change["metadata"]["instance"]
-        before = (actual.config.get("metadata") or {}).get("instance", actual.total)
         text = f"{wanted.name} from {before} to {_count(instances, 'instance')}"
-        actions.append(_action(SCALE, "scale", text, instances=instances))
-    elif change:
+        return [_action(SCALE, "scale", text, instances=instances)]
+    if wanted.replace and (gone or change):
+        text = ", ".join([*compare.paths(change), *(f"without {key}" for key in gone)])
+        return [_action(UPDATE, "replace the configuration of", f"{wanted.name} ({text})", config=whole, replace=True)]
+    if change:
         text = f"{wanted.name} ({', '.join(compare.paths(change))})"
-        actions.append(_action(UPDATE, "update", text, config=change, replace=False))
-    return [*actions, *_autoscale(wanted, actual), *_label(wanted, actual)]
+        return [_action(UPDATE, "update", text, config=change, replace=False)]
+    return []
 
 
 def _check_merged(wanted: Wanted, actual: Service, change: Config) -> None:

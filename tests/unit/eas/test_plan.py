@@ -22,6 +22,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.core.redaction import MASK
 from ansible_collections.serving.triton.plugins.module_utils.eas import shown
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted, needs, plan_actions
+from ansible_collections.serving.triton.plugins.module_utils.eas.revision import VARIABLE
 from ansible_collections.serving.triton.plugins.module_utils.eas.state import Service
 from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import telling
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
@@ -69,6 +70,8 @@ def told(wanted: Wanted, actual: Service | None) -> list[str]:
             running(config={**with_added(BODY), "storage": []}),
             ["replace the configuration of digits (without storage)"],
         ),
+        (Wanted("digits", config=body(instance=1), replace=True), running(), ["scale digits from 2 to 1 instance"]),
+        (Wanted("digits", config={**BODY, "metadata": {"name": "digits", "gpu": 1}}, replace=True), running(), []),
         (
             Wanted("digits", config={**BODY, "labels": {"a": "1"}}, replace=True),
             running(labels={"b": "2", "acs:x": "y"}),
@@ -340,14 +343,21 @@ def test_secrets_are_masked_unless_asked_for() -> None:
         **BODY,
         "token": "the-token",
         "dockerAuth": "dXNlcjpwYXNz",
-        "containers": [{"env": [{"name": "S3_SECRET", "value": "key-of-s3"}, {"name": "MODE", "value": "uses the-token"}]}],
+        "containers": [
+            {"env": [{"name": "S3_SECRET", "value": "key-of-s3"}, {"name": VARIABLE, "value": "r1"}], "script": "uses the-token"}
+        ],
+        # Of an earlier run's secret_env: nobody can tell today.
+        "processor_envs": [{"name": "MODE", "value": "old-value"}],
     }
     service = running(internet=URL, token="the-token", config=hidden, message="the-token is wrong")
     for open_token in (False, True):
         found = facts(service, open_token=open_token)
         assert found["config"]["token"] == found["config"]["dockerAuth"] == MASK
-        assert found["config"]["containers"][0]["env"] == [{"name": "S3_SECRET", "value": MASK}, {"name": "MODE", "value": f"uses {MASK}"}]
+        [container] = found["config"]["containers"]
+        assert container["env"] == [{"name": "S3_SECRET", "value": MASK}, {"name": VARIABLE, "value": "r1"}]
+        assert container["script"] == f"uses {MASK}"
+        assert found["config"]["processor_envs"] == [{"name": "MODE", "value": MASK}]
         assert found["service"]["message"] == f"{MASK} is wrong"
         assert found["token"] == ("the-token" if open_token else MASK)
     assert "the-token" not in str(facts(service, open_token=False))
-    assert "the-token" not in str(shown.diffed(service))
+    assert not any(secret in str(shown.diffed(service)) for secret in ("the-token", "key-of-s3", "old-value"))
