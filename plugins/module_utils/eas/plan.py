@@ -210,20 +210,24 @@ def _behind_lock(wanted: Wanted, actual: Service | None, actions: list[Action]) 
     """The actions, with the lock lifted before and put back after them where it is in their way. Raises ConflictError where it stays."""
     lock = actual.lock if actual else ""
     final = wanted.lock or lock
-    blocked = [action for action in actions if _blocks(lock, action)]
+    blocked = [action for action in actions if _blocks(lock, action, wanted)]
+    gone = any(action.data["do"] == DELETE for action in actions)
+    if gone and not blocked:
+        return actions
     if not blocked:
         return [*actions, *([_set_lock(wanted.name, final)] if actual and final != (lock or NO_LOCK) and final else [])]
-    if not wanted.lift_lock and (wanted.lock is None or any(_blocks(wanted.lock, action) for action in blocked)):
+    if not wanted.lift_lock and (wanted.lock is None or any(_blocks(wanted.lock, action, wanted) for action in blocked)):
         what = f"its safety lock ({lock}) is in the way: {'; '.join(map(str, blocked))}"
         remedy = "Set lift_lock to lift it meanwhile, or safety_lock: none to remove it."
         raise ConflictError(what, where=wanted.name, remedy=remedy)
     lifted = _action(LOCK, "lift the safety lock of", f"{wanted.name} ({lock})", lock=NO_LOCK)
-    gone = any(action.data["do"] == DELETE for action in actions)
     return [lifted, *actions, *([] if gone or final == NO_LOCK else [_set_lock(wanted.name, final)])]
 
 
-def _blocks(lock: str | None, action: Action) -> bool:
-    return lock == FULL_LOCK or (lock == DANGEROUS_LOCK and action.data["do"] in _DANGEROUS)
+def _blocks(lock: str | None, action: Action, wanted: Wanted) -> bool:
+    # EAS may start what it updates, and then it has to be stopped again.
+    stops = _DANGEROUS | {UPDATE, SWITCH} if wanted.state == "stopped" else _DANGEROUS
+    return lock == FULL_LOCK or (lock == DANGEROUS_LOCK and action.data["do"] in stops)
 
 
 def _set_lock(name: str, lock: str | None) -> Action:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,19 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 )
 from ansible_collections.serving.triton.plugins.module_utils.core.redaction import MASK
 from ansible_collections.serving.triton.plugins.module_utils.eas import shown
+from ansible_collections.serving.triton.plugins.module_utils.eas.gateway import wait_for_gateway
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted, needs, plan_actions
 from ansible_collections.serving.triton.plugins.module_utils.eas.revision import VARIABLE
 from ansible_collections.serving.triton.plugins.module_utils.eas.state import Service
-from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import telling
+from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import Patience, telling
+from ansible_collections.serving.triton.plugins.module_utils.server import connect as server_connect
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
+from ansible_collections.serving.triton.plugins.module_utils.server.errors import (
+    ConnectionFailedError,
+    RestrictedError,
+    UnknownHostError,
+    UnsupportedError,
+)
 
 BODY = {
     "processor": "triton",
@@ -97,6 +106,7 @@ def told(wanted: Wanted, actual: Service | None) -> list[str]:
         (Wanted("digits", "restarted"), running(status="Stopped"), ["start digits"]),
         (Wanted("digits", "restarted", config=body(cpu=9)), running(), ["update digits (metadata.cpu)"]),
         (Wanted("digits", "absent"), running(), ["delete digits (2 instances)"]),
+        (Wanted("digits", "absent", lock="dangerous"), running(), ["delete digits (2 instances)"]),
         (Wanted("digits", "absent"), running(status="Deleting"), []),
         (Wanted("digits", "absent"), running(status="DeleteFailed"), ["delete digits (2 instances)"]),
         (Wanted("digits", "absent"), None, []),
@@ -148,6 +158,9 @@ def test_plans(wanted: Wanted, actual: Service | None, actions: Sequence[str]) -
         (Wanted("digits", "stopped"), running(lock="dangerous"), ConflictError, "lift_lock"),
         (Wanted("digits", config=body(cpu=9)), running(lock="all"), ConflictError, "safety lock (all)"),
         (Wanted("digits", "stopped", lock="all"), running(lock="dangerous"), ConflictError, "safety lock"),
+        # The update may start it.
+        (Wanted("digits", "stopped", config=body(cpu=9)), running(status="Stopped", lock="dangerous"), ConflictError, "update digits"),
+        (Wanted("digits", "stopped", version=1), running(status="Stopped", lock="dangerous"), ConflictError, "switch digits"),
         (Wanted("digits", config=BODY), running(status="DeleteFailed", message="in use"), ConflictError, "in use"),
     ],
 )
@@ -295,6 +308,32 @@ def test_an_update_that_starts_a_stopped_service_is_undone() -> None:
     assert script.log == ["update", "stop"]
 
 
+def test_a_service_that_an_update_starts_behind_its_lock_is_stopped_again_and_stays_locked() -> None:
+    stopped = running(status="Stopped", running=0, lock="dangerous")
+    changed = with_added(body(cpu=8))
+    script = Script(stopped, *[running(config=changed, lock="dangerous")] * 2, replace(stopped, config=changed))
+    settle(script, Wanted("digits", "stopped", config=body(cpu=8), lift_lock=True))
+    assert script.log == ["lock", "update", "lock", "lock", "stop", "lock"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ([running(), running(status="Stopping"), None], "somebody deleted"),
+        ([running(), running(status="Stopping"), running(status="Failed", message="no node")], "no node"),
+        ([running(status="Failed", message="no node")], "no node"),
+    ],
+)
+def test_the_wait_for_a_stop_ends_where_there_is_none(looks: list[Service | None], told: str) -> None:
+    with pytest.raises(UnavailableError, match=told):
+        settle(Script(*looks), Wanted("digits", "stopped"))
+
+
+def test_a_new_service_that_is_not_told_of_yet_is_waited_for_until_it_is_stopped() -> None:
+    script = Script(None, None, running(status="Stopping"), running(status="Stopped"))
+    assert settle(script, Wanted("digits", "stopped", config=BODY))["status"] == "Stopped"
+
+
 def test_stopping_is_waited_out_before_a_start() -> None:
     stopping, stopped = running(status="Stopping", running=0), running(status="Stopped", running=0)
     script = Script(stopping, stopping, stopping, stopped, running())
@@ -313,10 +352,54 @@ def test_without_waiting_nothing_is_waited_for() -> None:
     assert clock.pauses == []
 
 
-# --- results
+# --- the gateway
 
 URL = "http://1.cn-test.pai-eas.aliyuncs.com/api/predict/digits"
 VPC = "http://1.vpc.cn-test.pai-eas.aliyuncs.com/api/predict/digits"
+
+
+class Gateway:
+    """A client whose server answers from a script; the last answer stays."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.count = list(answers), 0
+
+    def live(self) -> bool:
+        self.count += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+REFUSED = RestrictedError("the server refuses the credentials (401)", where="x", remedy="Check the token.")
+UNKNOWN = UnknownHostError("the host name is not known", where="x", remedy="Correct the URL.")
+NOT_YET = UnsupportedError("the server does not offer this API (404)", where="x", remedy="Check the URL.")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "looks"),
+    [
+        ([REFUSED, UNKNOWN, NOT_YET, ConnectionFailedError("reset", where="x", remedy="y"), False, True], None, 6),
+        ([REFUSED, NOT_YET, REFUSED], RestrictedError, 7),
+        ([UNKNOWN], UnknownHostError, 5),
+        ([NOT_YET], DeadlineError, 13),
+    ],
+)
+def test_the_gateway_is_waited_for_while_there_is_hope(
+    answers: list[Any], kind: type[ServingError] | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = Gateway(*answers)
+    monkeypatch.setattr(server_connect, "connect", lambda *_arguments: gateway)
+    with pytest.raises(kind) if kind else nullcontext():
+        wait_for_gateway("digits", {"http": URL}, Patience(60, 5), 1.0, FastClock())
+    assert gateway.count == looks
+
+
+# --- results
 
 
 def facts(service: Service | None, access: str = "auto", *, open_token: bool = True) -> dict[str, Any]:
