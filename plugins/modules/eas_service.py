@@ -42,7 +42,7 @@ options:
     description:
       - V(merge) changes the keys that are given and keeps all others.
       - V(replace) makes the configuration what is given, so that keys that are there and not given go, beside those that EAS itself adds.
-        It needs O(backend=openapi).
+        The number of instances and the O(revision) stay where they are not given. It needs O(backend=openapi).
     type: str
     choices: [merge, replace]
     default: merge
@@ -373,7 +373,7 @@ backend_reason:
 name:
   description: The service's name.
   type: str
-  returned: success
+  returned: success, and where it is there and cannot be brought to what is wanted
   sample: digits
 status:
   description: EAS's word for the service's state afterwards, C(Absent) where there is none. In check mode, the one that would be reached.
