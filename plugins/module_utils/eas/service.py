@@ -53,7 +53,12 @@ class EasService:
         return replace(found, autoscaler=self._waiter.autoscaler)
 
     def plan(self, actual: Service | None) -> Plan:
-        actions = plan.plan_actions(self._wanted, actual)
+        try:
+            actions = plan.plan_actions(self._wanted, actual)
+        except ServingError as error:
+            # Who wants to look at the service nevertheless is told which one was meant.
+            error.details.setdefault("name", self._wanted.name)
+            raise
         after = predict(actual, self._wanted.name, actions)
         secrets = self._manners.secrets
         return Plan(tuple(actions), before=shown.diffed(actual, secrets), after=shown.diffed(after, secrets))

@@ -173,6 +173,13 @@ def test_what_cannot_be_done_is_told_before_anything_is(
     assert caught.value.remedy
 
 
+def test_a_plan_that_cannot_be_made_tells_which_service_was_meant() -> None:
+    service = memory_service(MemoryEas(running(lock="all")), Wanted("digits", config=body(cpu=9)))
+    with pytest.raises(ConflictError) as caught:
+        service.plan(service.observe())
+    assert caught.value.details["name"] == "digits"
+
+
 def test_abilities_are_named_by_option() -> None:
     wanted = Wanted("digits", config=BODY, replace=True, weight=1, lift_lock=True)
     assert needs(wanted) == {"replace": "update: replace", "release": "weight", "lock": "lift_lock"}
