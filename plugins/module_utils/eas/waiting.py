@@ -23,6 +23,8 @@ _UNTOLD = "EAS does not tell of it yet"
 _LOG_LINES = 100
 _SHOWN_LINES = 3
 _TROUBLE = re.compile(r"^E[0-9]|error|fail", re.IGNORECASE)
+# What tritonserver says on every machine whose GPUs it cannot watch. Seldom the reason.
+_USUAL = re.compile(r"\b(?:NVML|DCGM)\b")
 
 Tell = Callable[[Stage], None]
 
@@ -175,7 +177,8 @@ class Waiter:
 
 def telling(logs: list[str]) -> list[str]:
     """The last lines that tell of an error, as tritonserver and others write them; the last lines where none does."""
-    return ([line for line in logs if _TROUBLE.search(line)] or logs)[-_SHOWN_LINES:]
+    trouble = [line for line in logs if _TROUBLE.search(line)]
+    return ([line for line in trouble if not _USUAL.search(line)] or trouble or logs)[-_SHOWN_LINES:]
 
 
 def _or_none(read: Callable[[], list[str]]) -> list[str]:
