@@ -23,7 +23,8 @@ options:
   eascmd_config:
     description:
       - Configuration that C(eascmd config) has written, with its endpoint and keys. Used instead of the options for them.
-      - C(~/.eas/config), where it is there and neither options nor environment name an endpoint, a region or keys, when left out.
+      - C(~/.eas/config), when left out, where it is there and neither options nor environment name an endpoint, a region, keys or where
+        to find them.
     type: path
   region:
     description:
@@ -32,17 +33,22 @@ options:
     type: str
   endpoint:
     description:
-      - Host or URL of EAS's API. E(EAS_ENDPOINT), or that of O(region), C(pai-eas.REGION.aliyuncs.com), when left out.
+      - Host or URL of EAS's API. That of O(region), C(pai-eas.REGION.aliyuncs.com), when left out.
+      - E(EAS_ENDPOINT) is used where O(region) is left out too.
       - From inside of a VPC it is C(pai-eas-manage-vpc.REGION.aliyuncs.com).
     type: str
   access_key_id:
     description: AccessKey ID. E(ALIBABA_CLOUD_ACCESS_KEY_ID), then the chain of C(alibabacloud-credentials), when left out.
     type: str
   access_key_secret:
-    description: Secret of O(access_key_id). E(ALIBABA_CLOUD_ACCESS_KEY_SECRET) when left out.
+    description:
+      - Secret of O(access_key_id), and needed with it.
+      - E(ALIBABA_CLOUD_ACCESS_KEY_SECRET) when both are left out; all three come from the environment together.
     type: str
   security_token:
-    description: Token of temporary (STS) credentials. E(ALIBABA_CLOUD_SECURITY_TOKEN) when left out.
+    description:
+      - Token of temporary (STS) credentials, with O(access_key_id) and O(access_key_secret).
+      - E(ALIBABA_CLOUD_SECURITY_TOKEN) where those two come from the environment.
     type: str
   profile:
     description: Profile of the Alibaba Cloud CLI, in C(~/.aliyun/config.json).

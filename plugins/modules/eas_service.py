@@ -42,7 +42,7 @@ options:
     description:
       - V(merge) changes the keys that are given and keeps all others.
       - V(replace) makes the configuration what is given, so that keys that are there and not given go, beside those that EAS itself adds.
-        It needs O(backend=openapi).
+        The number of instances and the O(revision) stay where they are not given. It needs O(backend=openapi).
     type: str
     choices: [merge, replace]
     default: merge
@@ -140,10 +140,11 @@ options:
         default: true
   env:
     description:
-      - Environment of the server, in the container of O(image) or of the processor. Values whose names tell a secret are masked in results.
+      - Environment of the server, in the container of O(image) or of the processor.
+      - Results and diffs show the names alone, since EAS does not tell which values are secret.
     type: dict
   secret_env:
-    description: As O(env), for values that are secret. They are masked everywhere.
+    description: As O(env), for values that are secret. They are masked in messages and in the invocation, too.
     type: dict
   labels:
     description: Labels of the service. With O(update=replace) others are removed.
@@ -372,7 +373,7 @@ backend_reason:
 name:
   description: The service's name.
   type: str
-  returned: success
+  returned: success, and where it is there and cannot be brought to what is wanted
   sample: digits
 status:
   description: EAS's word for the service's state afterwards, C(Absent) where there is none. In check mode, the one that would be reached.
@@ -398,7 +399,7 @@ service:
     created: "2026-03-01 10:00:00"
     updated: "2026-03-01 10:00:00"
 config:
-  description: The service's configuration afterwards, in canonical form, with what EAS added. Secrets are masked.
+  description: The service's configuration afterwards, in canonical form, with what EAS added. Secrets and values of variables are masked.
   type: dict
   returned: success
   sample:

@@ -447,7 +447,7 @@ def test_tls_is_checked(more: dict[str, Any], trusted: bool, keys: EasServer, tm
     "knobs",
     [
         {"noise": "ansi", "ragged": True},
-        {"noise": "progress", "prompts": ["delete", "stop", "start"]},
+        {"noise": "progress", "prompts": ["delete", "stop", "start"], "prompt_ends": False},
         {"noise": "warnings", "codes": {"create": 1, "ls": 2, "desc": 3, "stop": 4, "delete": 5}, "errors_on_stdout": True},
     ],
     ids=str,

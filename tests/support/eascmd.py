@@ -37,15 +37,17 @@ class Knobs:
 
     refuse_keys: -i, -k and -t on the command line end it with code 9, but for `config`; any of `secrets` there does so for every command.
     private_config: so does a configuration that others can read.
-    prompts: the commands that ask before they act. noise: what stands before tables: "", "warnings", "ansi" (also colours them) or
-    "progress". ragged: a row of each table goes on behind its end, as one in the reference does. codes: exit codes by command, whatever
-    happens. errors_on_stdout: where errors go. delay: seconds before a command acts. poll_seconds: between its looks at a service.
+    prompts: the commands that ask before they act. prompt_ends: whether a question ends its line.
+    noise: what stands before tables: "", "warnings", "ansi" (also colours them) or "progress". ragged: a row of each table goes on behind
+    its end, as one in the reference does. codes: exit codes by command, whatever happens. errors_on_stdout: where errors go.
+    delay: seconds before a command acts. poll_seconds: between its looks at a service.
     """
 
     refuse_keys: bool = True
     secrets: tuple[str, ...] = (SECRET, TEMPORARY_SECRET, OTHER_SECRET, TOKEN)
     private_config: bool = True
     prompts: tuple[str, ...] = ("delete",)
+    prompt_ends: bool = True
     noise: str = ""
     ragged: bool = False
     codes: Mapping[str, int] = field(default_factory=dict)

@@ -279,7 +279,9 @@ class Tool:
         """Asks on stdin. An empty answer is yes, the end of the input is no."""
         if verb not in self.knobs["prompts"]:
             return
-        print(f"Are you sure to {verb} the service [{name}] in [{region}]? [Y/n]", flush=True)
+        print(
+            f"Are you sure to {verb} the service [{name}] in [{region}]? [Y/n]", end="\n" if self.knobs["prompt_ends"] else "", flush=True
+        )
         self.stdin = sys.stdin.readline()
         if self.stdin.rstrip("\n").lower() not in ("y", "yes") and self.stdin != "\n":
             raise ToolError("canceled")

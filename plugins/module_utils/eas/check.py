@@ -26,6 +26,8 @@ PROCESSOR_OPTIONS = frozenset(
         "min-supported-compute-capability", "buffer-manager-thread-count", "backend-config",
     }
 )  # fmt: skip
+# As EAS's JSON spells it; the typed option has words of its own.
+_STRATEGIES = "scaleStrategies: [{metricName: qps, threshold: 50}]"
 # Less memory than this, in MB, is more likely meant in GB.
 _LITTLE_MEMORY = 256
 
@@ -154,8 +156,13 @@ def _check_autoscaler(autoscaler: Mapping[str, Any]) -> None:
     least, most = autoscaler.get("min", 0), autoscaler.get("max", 0)
     if not isinstance(least, int) or not isinstance(most, int) or not 0 <= least < most:
         raise InputError(f"from {least} to {most} instances is no range", where="autoscaler", remedy="Give min and max, min the smaller.")
-    if not autoscaler.get("scaleStrategies") and not autoscaler.get("strategies"):
-        raise InputError("has no strategy", where="autoscaler", remedy="Give a metric, such as qps, and its threshold.")
+    where, strategies = "autoscaler.scaleStrategies", autoscaler.get("scaleStrategies")
+    if not strategies:
+        what = "has no strategy" if not autoscaler.get("strategies") else "has strategies in another spelling"
+        raise InputError(what, where="autoscaler", remedy=f"Give a metric, such as qps, and its threshold: {_STRATEGIES}.")
+    for each in strategies if isinstance(strategies, list) else [None]:
+        if not isinstance(each, Mapping) or not each.get("metricName") or each.get("threshold") is None:
+            raise InputError("is no list of metrics with their thresholds", where=where, remedy=f"Write {_STRATEGIES}.")
 
 
 def _unlisted(config: Config) -> Iterator[str]:

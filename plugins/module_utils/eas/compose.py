@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..server.options import triton_args
-from .spec import Config
+from .spec import Config, as_text
 
 MODELS = "/models"
 HTTP_PORT, GRPC_PORT = 8000, 8001
@@ -48,7 +48,7 @@ def compose(options: Options) -> Config:
     if cloud:
         config["cloud"] = cloud
     if "labels" in given:
-        config["labels"] = {str(key): str(value) for key, value in given["labels"].items()}
+        config["labels"] = {str(key): as_text(value) for key, value in given["labels"].items()}
     if "autoscaler" in given:
         config["autoscaler"] = _autoscaler(given["autoscaler"])
     config.update({key: given[option] for option, key in (("token", "token"), ("registry_auth", "dockerAuth")) if option in given})
@@ -88,8 +88,10 @@ def _processor(given: Options) -> Config:
     variables = _variables(given)
     if not processor:
         if variables:
-            remedy = "Give triton_repository, processor or image with it, or write it in config."
-            raise InputError("does not say what it is for", where="env", remedy=remedy)
+            remedy = (
+                "Give triton_repository, processor or image with it, or write it where the server is described, in config or config_file."
+            )
+            raise InputError("does not say what it is for", where="env" if given.get("env") else "secret_env", remedy=remedy)
         return {}
     config: Config = {"processor": processor, **({"processor_envs": variables} if variables else {})}
     if options is None and not repository:
@@ -140,7 +142,7 @@ def _containers(given: Options) -> Config:
 
 def _variables(given: Options) -> list[Config]:
     env = {**given.get("env", {}), **given.get("secret_env", {})}
-    return [{"name": str(name), "value": _line(value)} for name, value in env.items()]
+    return [{"name": str(name), "value": as_text(value)} for name, value in env.items()]
 
 
 def _without_options(given: Options) -> None:
@@ -161,10 +163,6 @@ def _ports(given: Options) -> tuple[int, dict[str, Any]]:
         return int(options[name]), options
     except (TypeError, ValueError):
         raise InputError(f"{options[name]!r} is no port", where=f"triton_options.{name}", remedy="Give a number.") from None
-
-
-def _line(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _mount(mount: Options) -> Config:

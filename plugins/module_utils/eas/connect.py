@@ -23,6 +23,8 @@ from .place import locate
 _PACKAGE, _DISTRIBUTION = "alibabacloud_eas20210701", "alibabacloud-eas20210701"
 _CLIENTS = ("eascmd", "eascmd64")
 _OWN_CONFIG = "~/.eas/config"
+# What names the place in the environment.
+_PLACES = ("EAS_REGION", "EAS_ENDPOINT", "ALIBABA_CLOUD_REGION_ID")
 _LEAST = {"timeout": 1.0, "attempts": 1}
 
 
@@ -71,7 +73,7 @@ def _has_sdk() -> bool:
 
 
 def _install() -> str:
-    return f"Run {sys.executable} -m pip install {_DISTRIBUTION} alibabacloud-credentials on this machine."
+    return f"Run {sys.executable} -m pip install '{_DISTRIBUTION}>=7.0.0' alibabacloud-credentials on this machine."
 
 
 def _client(options: Mapping[str, Any]) -> str:
@@ -88,7 +90,12 @@ def _openapi(options: Mapping[str, Any], policy: RetryPolicy, clock: Clock) -> B
     # Imported here, with the SDK.
     from .openapi import OpenApi
 
-    return OpenApi(locate(options), credentials.source(options), options, policy, clock)
+    place, source = locate(options), credentials.source(options)
+    try:
+        return OpenApi(place, source, options, policy, clock)
+    except ImportError as error:
+        what = f"the Python library {_DISTRIBUTION}, or one that it needs, is too old: {error}"
+        raise UnavailableError(what, where="backend", remedy=_install()) from None
 
 
 def _eascmd(client: str, options: Mapping[str, Any], policy: RetryPolicy, clock: Clock) -> Backend:
@@ -112,7 +119,5 @@ def _own_config(options: Mapping[str, Any]) -> str:
     if given:
         return str(given)
     own = Path(_OWN_CONFIG).expanduser()
-    elsewhere = any(options.get(name) for name in ("region", "endpoint")) or any(
-        name in os.environ for name in ("EAS_REGION", "EAS_ENDPOINT")
-    )
+    elsewhere = any(options.get(name) for name in ("region", "endpoint")) or any(map(os.environ.get, _PLACES))
     return str(own) if own.is_file() and not elsewhere and not credentials.is_given(options) else ""

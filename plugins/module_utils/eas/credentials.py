@@ -15,6 +15,14 @@ from ..core.errors import InputError, UnavailableError
 
 _SESSION = "serving-triton"
 _ENVIRONMENT = ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN")
+# Where the environment sends alibabacloud_credentials to look for keys.
+_POINTERS = (
+    "ALIBABA_CLOUD_PROFILE",
+    "ALIBABA_CLOUD_CREDENTIALS_URI",
+    "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+    "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+    "ALIBABA_CLOUD_ECS_METADATA",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def is_given(options: Mapping[str, Any], environment: Mapping[str, str] | None =
     """Whether options or environment say which credentials to use, so that nothing has to be looked for."""
     environment = os.environ if environment is None else environment
     named = ("access_key_id", "profile", "ecs_role", "oidc_provider_arn", "oidc_token_file", "role_arn")
-    return any(options.get(name) for name in named) or bool(environment.get(_ENVIRONMENT[0]))
+    return any(options.get(name) for name in named) or any(map(environment.get, (_ENVIRONMENT[0], *_POINTERS)))
 
 
 def _given(options: Mapping[str, Any], environment: Mapping[str, str]) -> Keys | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from .eascmd_client import EasCmdClient, private_file
 from .errors import AbsentError, Failure, explained, read_text
 from .spec import Config, observed
 from .state import Service
+
+# A question that got its answer from us may stand before it, without an end of its line.
+_ACCEPTED = re.compile(r"\s*(?:.*\[Y/n\]\s*)?\[OK\]")
 
 
 class EasCmd:
@@ -33,7 +37,7 @@ class EasCmd:
 
     def find(self, name: str) -> Service | None:
         try:
-            return _service(self._pairs("desc", name))
+            return _service(self._pairs("desc", name), name)
         except TransientError:
             raise
         except ServingError:
@@ -145,7 +149,7 @@ class EasCmd:
 
 
 def _accepts(line: str) -> bool:
-    return any(part.lstrip().startswith("[OK]") for part in tables.plain(line))
+    return any(map(_ACCEPTED.match, tables.plain(line)))
 
 
 def _tells_error(output: str) -> bool:
@@ -171,7 +175,9 @@ def _failure(done: Done, where: str, command: str) -> ServingError:
 # --- how the client tells things
 
 
-def _service(found: Mapping[str, str]) -> Service:
+def _service(found: Mapping[str, str], name: str) -> Service:
+    if not found.get("ServiceName"):
+        raise UnavailableError("eascmd desc tells nothing of the service", where=name, remedy="Run this again, or use backend: openapi.")
     try:
         config = observed(found.get("ServiceConfig", ""))
     except ValueError:

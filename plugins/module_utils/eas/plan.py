@@ -104,20 +104,25 @@ def _configure(wanted: Wanted, actual: Service) -> list[Action]:
         return []
     change = difference(wanted, actual)
     _check_merged(wanted, actual, change)
-    gone = compare.extras({**wanted.config, **_apart(actual)}, actual.config) if wanted.replace else []
-    actions = []
-    if gone or (change and wanted.replace):
-        text = ", ".join([*compare.paths(change), *(f"without {key}" for key in gone)])
-        actions.append(_action(UPDATE, "replace the configuration of", f"{wanted.name} ({text})", config=wanted.config, replace=True))
-    elif compare.paths(change) == ["metadata.instance"]:
+    return [*_update(wanted, actual, change), *_autoscale(wanted, actual), *_label(wanted, actual)]
+
+
+def _update(wanted: Wanted, actual: Service, change: Config) -> list[Action]:
+    before = (actual.config.get("metadata") or {}).get("instance", actual.total)
+    # A number of instances that is not given stays, also where the rest is replaced.
+    whole = overlaid({"metadata": {"instance": before}}, wanted.config or {})
+    gone = compare.extras({**whole, **_apart(actual)}, actual.config) if wanted.replace else []
+    if not gone and compare.paths(change) == ["metadata.instance"]:
         instances = change["metadata"]["instance"]
-        before = (actual.config.get("metadata") or {}).get("instance", actual.total)
         text = f"{wanted.name} from {before} to {_count(instances, 'instance')}"
-        actions.append(_action(SCALE, "scale", text, instances=instances))
-    elif change:
+        return [_action(SCALE, "scale", text, instances=instances)]
+    if wanted.replace and (gone or change):
+        text = ", ".join([*compare.paths(change), *(f"without {key}" for key in gone)])
+        return [_action(UPDATE, "replace the configuration of", f"{wanted.name} ({text})", config=whole, replace=True)]
+    if change:
         text = f"{wanted.name} ({', '.join(compare.paths(change))})"
-        actions.append(_action(UPDATE, "update", text, config=change, replace=False))
-    return [*actions, *_autoscale(wanted, actual), *_label(wanted, actual)]
+        return [_action(UPDATE, "update", text, config=change, replace=False)]
+    return []
 
 
 def _check_merged(wanted: Wanted, actual: Service, change: Config) -> None:
@@ -205,20 +210,24 @@ def _behind_lock(wanted: Wanted, actual: Service | None, actions: list[Action]) 
     """The actions, with the lock lifted before and put back after them where it is in their way. Raises ConflictError where it stays."""
     lock = actual.lock if actual else ""
     final = wanted.lock or lock
-    blocked = [action for action in actions if _blocks(lock, action)]
+    blocked = [action for action in actions if _blocks(lock, action, wanted)]
+    gone = any(action.data["do"] == DELETE for action in actions)
+    if gone and not blocked:
+        return actions
     if not blocked:
         return [*actions, *([_set_lock(wanted.name, final)] if actual and final != (lock or NO_LOCK) and final else [])]
-    if not wanted.lift_lock and (wanted.lock is None or any(_blocks(wanted.lock, action) for action in blocked)):
+    if not wanted.lift_lock and (wanted.lock is None or any(_blocks(wanted.lock, action, wanted) for action in blocked)):
         what = f"its safety lock ({lock}) is in the way: {'; '.join(map(str, blocked))}"
         remedy = "Set lift_lock to lift it meanwhile, or safety_lock: none to remove it."
         raise ConflictError(what, where=wanted.name, remedy=remedy)
     lifted = _action(LOCK, "lift the safety lock of", f"{wanted.name} ({lock})", lock=NO_LOCK)
-    gone = any(action.data["do"] == DELETE for action in actions)
     return [lifted, *actions, *([] if gone or final == NO_LOCK else [_set_lock(wanted.name, final)])]
 
 
-def _blocks(lock: str | None, action: Action) -> bool:
-    return lock == FULL_LOCK or (lock == DANGEROUS_LOCK and action.data["do"] in _DANGEROUS)
+def _blocks(lock: str | None, action: Action, wanted: Wanted) -> bool:
+    # EAS may start what it updates, and then it has to be stopped again.
+    stops = _DANGEROUS | {UPDATE, SWITCH} if wanted.state == "stopped" else _DANGEROUS
+    return lock == FULL_LOCK or (lock == DANGEROUS_LOCK and action.data["do"] in stops)
 
 
 def _set_lock(name: str, lock: str | None) -> Action:

@@ -32,9 +32,14 @@ def completed(wanted: Wanted, actual: Mapping[str, Any]) -> Wanted:
     """
     config = wanted.config
     revision = revision_of(actual) if wanted.revision is None else wanted.revision
-    if config is None or not revision or (wanted.revision is None and not any(key in config for key in (CONTAINERS, VARIABLES))):
+    if config is None or not revision or (wanted.revision is None and not _takes_it(config, whole=wanted.replace)):
         return wanted
-    return replace(wanted, config=_with(config, actual, revision))
+    return replace(wanted, config=_with(config, {} if wanted.replace else actual, revision))
+
+
+def _takes_it(config: Config, *, whole: bool) -> bool:
+    """Whether this update would take the revision away. whole: whether all that is there is replaced."""
+    return any(config.get(key) for key in (CONTAINERS, "processor")) if whole else any(key in config for key in (CONTAINERS, VARIABLES))
 
 
 def _with(config: Config, actual: Mapping[str, Any], revision: str) -> Config:

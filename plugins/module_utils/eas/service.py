@@ -16,7 +16,7 @@ from .connect import Connected
 from .gateway import wait_for_gateway
 from .predict import predict
 from .revision import completed
-from .state import SETTLED, STOPPED, STOPPING, Service
+from .state import NO_LOCK, SETTLED, STOPPED, STOPPING, Service
 from .waiting import Waiter, lacking
 
 
@@ -53,7 +53,12 @@ class EasService:
         return replace(found, autoscaler=self._waiter.autoscaler)
 
     def plan(self, actual: Service | None) -> Plan:
-        actions = plan.plan_actions(self._wanted, actual)
+        try:
+            actions = plan.plan_actions(self._wanted, actual)
+        except ServingError as error:
+            # Who wants to look at the service nevertheless is told which one was meant.
+            error.details.setdefault("name", self._wanted.name)
+            raise
         after = predict(actual, self._wanted.name, actions)
         secrets = self._manners.secrets
         return Plan(tuple(actions), before=shown.diffed(actual, secrets), after=shown.diffed(after, secrets))
@@ -129,6 +134,19 @@ class EasService:
         if service is None or service.status == STOPPED:
             self._backend.start(self._wanted.name)
 
+    def _stop_again(self) -> None:
+        """Stops what an update has started, when the plan's own locks are in place again."""
+        name, backend, wanted = self._wanted.name, self._backend, self._wanted
+        service = self._waiter.look()
+        lock = service.lock if service and (wanted.lift_lock or wanted.lock is not None) else ""
+        if lock in ("", NO_LOCK):
+            return backend.stop(name)
+        backend.lock(name, NO_LOCK)
+        try:
+            backend.stop(name)
+        finally:
+            backend.lock(name, lock)
+
     # --- the end
 
     def _arrive(self, actual: Service | None) -> Service | None:
@@ -147,7 +165,7 @@ class EasService:
             self._waiter.until_gone()
             return None
         if wanted.state == "stopped":
-            return self._waiter.until_stopped(lambda: self._backend.stop(wanted.name))
+            return self._waiter.until_stopped(self._stop_again, new=plan.CREATE in kinds)
         idle = wanted.state == "present" and plan.CREATE not in kinds
         service = self._waiter.until_up(wanted, rolled=plan.UPDATE in kinds, or_stopped=idle and self._may_be_stopped(done, actual))
         return self._answering(service)

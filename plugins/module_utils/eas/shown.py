@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.redaction import MASK, Redactor, is_secret_key
-from .revision import revision_of
+from .revision import VARIABLE, revision_of
 from .state import ABSENT, Service
 
 _GRPC_PORT = 80
 # EAS passes tensors on as bytes in some regions alone.
 _SAME: Mapping[str, Any] = {"binary": False, "replicas": []}
 _SECRET_KEYS = frozenset({"dockerAuth", "token"})
+_VARIABLE_LISTS = frozenset({"processor_envs", "env"})
 
 
 def facts(service: Service | None, name: str, *, access: str, open_token: bool, secrets: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -67,15 +68,21 @@ def diffed(service: Service | None, secrets: tuple[str, ...] = ()) -> dict[str, 
 
 
 def masked(value: Any, hide: Redactor, key: str = "") -> Any:
-    """A configuration without secrets: known ones, those under a secret's name, and variables that are named like one."""
+    """A configuration without secrets: known ones, those under a secret's name, and the values of variables."""
     if isinstance(value, Mapping):
-        names_secret = is_secret_key(str(value.get("name", ""))) and "value" in value
-        return {name: MASK if names_secret and name == "value" else masked(item, hide, str(name)) for name, item in value.items()}
+        hidden = "value" if _hides_value(value, key) else None
+        return {name: MASK if name == hidden else masked(item, hide, str(name)) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(item, hide, key) for item in value]
     if value and not isinstance(value, bool) and (key in _SECRET_KEYS or (is_secret_key(key) and isinstance(value, str))):
         return MASK
     return hide.text(value) if isinstance(value, str) else value
+
+
+def _hides_value(element: Mapping[str, Any], key: str) -> bool:
+    """key: of the list that the element is in. EAS does not tell which variables are secret: any value there may have been one."""
+    name = str(element.get("name", ""))
+    return bool(element.get("value")) and name != VARIABLE and (key in _VARIABLE_LISTS or is_secret_key(name))
 
 
 def triton_endpoint(service: Service, access: str, token: str) -> dict[str, Any]:

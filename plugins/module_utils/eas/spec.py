@@ -16,7 +16,7 @@ Config = dict[str, Any]
 
 
 def canonical(config: Mapping[str, Any], where: str = "config") -> Config:
-    """A copy in EAS's current spelling: the name and `rpc.x` in metadata, parameters one an element, keys of null left out.
+    """A copy in EAS's current spelling: the name and `rpc.x` in metadata, parameters one an element, labels as text, no null.
 
     Raises InputError where two spellings of a key contradict each other, or a part is of the wrong type.
     """
@@ -28,6 +28,8 @@ def canonical(config: Mapping[str, Any], where: str = "config") -> Config:
         _move(_mapping(metadata, "rpc", f"{where}.metadata"), key[len("rpc.") :], metadata.pop(key), f"{where}.metadata.{key}")
     if "processor_params" in result:
         result["processor_params"] = parameters(result["processor_params"], f"{where}.processor_params")
+    if "labels" in result:
+        result["labels"] = {key: as_text(value) for key, value in _mapping(result, "labels", where).items()}
     return result
 
 
@@ -68,6 +70,11 @@ def parameters(value: Any, where: str) -> list[str]:
         else:
             found.append(each)
     return found
+
+
+def as_text(value: Any) -> str:
+    """A value of what EAS keeps as text, such as a label or a variable."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def name_of(config: Mapping[str, Any]) -> str:

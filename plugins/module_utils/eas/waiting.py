@@ -19,9 +19,12 @@ from .state import DELETE_FAILED, DELETED, FAILED, RUNNING, SETTLED, STOPPED, Se
 
 # Looks in a row on which a service has to run. After an update, EAS may tell of the state before for a moment.
 _LOOKS = 2
+_UNTOLD = "EAS does not tell of it yet"
 _LOG_LINES = 100
 _SHOWN_LINES = 3
 _TROUBLE = re.compile(r"^E[0-9]|error|fail", re.IGNORECASE)
+# What tritonserver says on every machine whose GPUs it cannot watch. Seldom the reason.
+_USUAL = re.compile(r"\b(?:NVML|DCGM)\b")
 
 Tell = Callable[[Stage], None]
 
@@ -79,16 +82,21 @@ class Waiter:
             lambda service: Probe(service is None or service.status in SETTLED, service, _progress(service)), "a settled state"
         )
 
-    def until_stopped(self, stop: Callable[[], None]) -> Service | None:
-        """stop: called once where it runs: an update of a stopped service may have started it."""
-        stopped_again = False
+    def until_stopped(self, stop: Callable[[], None], *, new: bool = False) -> Service | None:
+        """stop: called once where it runs: an update of a stopped service may have started it. new: whether it was just created."""
+        stopped_again, failures, appeared = False, 0, not new
 
         def probe(service: Service | None) -> Probe[Service | None]:
-            nonlocal stopped_again
-            if service is not None and service.status == RUNNING and not stopped_again:
+            nonlocal stopped_again, failures, appeared
+            if service is None and not appeared:
+                return Probe(False, None, _UNTOLD)
+            appeared = True
+            service = self._there(service)
+            failures = self._failures(service, failures)
+            if service.status == RUNNING and not stopped_again:
                 stopped_again = True
                 stop()
-            return Probe(service is not None and service.status == STOPPED, service, _progress(service))
+            return Probe(service.status == STOPPED, service, service.progress())
 
         return self._wait(probe, "the stop")
 
@@ -99,19 +107,28 @@ class Waiter:
         def probe(service: Service | None) -> Probe[Service | None]:
             nonlocal seen, failures, appeared
             if service is None and not appeared:
-                return Probe(False, None, "EAS does not tell of it yet")
+                return Probe(False, None, _UNTOLD)
             appeared = True
-            if service is None:
-                raise UnavailableError("somebody deleted the service meanwhile", where=self._name, remedy="Run this again.")
-            failures = failures + 1 if service.status == FAILED else 0
-            # What had failed before may be told once more.
-            if failures > int(self.failed):
-                raise self._failed(service, "failed")
+            service = self._there(service)
+            failures = self._failures(service, failures)
             reason = "" if or_stopped and service.status == STOPPED else lacking(wanted, service, rolled=rolled)
             seen = 0 if reason else seen + 1
             return Probe(seen >= _LOOKS, service, reason or f"{service.progress()}; one more look")
 
         return self._wait(probe, "running with all instances")
+
+    def _there(self, service: Service | None) -> Service:
+        if service is None:
+            raise UnavailableError("somebody deleted the service meanwhile", where=self._name, remedy="Run this again.")
+        return service
+
+    def _failures(self, service: Service, before: int) -> int:
+        """How many looks in a row found it failed. Raises UnavailableError where it failed anew."""
+        failures = before + 1 if service.status == FAILED else 0
+        # What had failed before may be told once more.
+        if failures > int(self.failed):
+            raise self._failed(service, "failed")
+        return failures
 
     def _wait(self, probe: Callable[[Service | None], Probe[Service | None]], what: str) -> Service | None:
         last: Service | None = None
@@ -160,7 +177,8 @@ class Waiter:
 
 def telling(logs: list[str]) -> list[str]:
     """The last lines that tell of an error, as tritonserver and others write them; the last lines where none does."""
-    return ([line for line in logs if _TROUBLE.search(line)] or logs)[-_SHOWN_LINES:]
+    trouble = [line for line in logs if _TROUBLE.search(line)]
+    return ([line for line in trouble if not _USUAL.search(line)] or trouble or logs)[-_SHOWN_LINES:]
 
 
 def _or_none(read: Callable[[], list[str]]) -> list[str]:

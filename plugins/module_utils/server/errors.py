@@ -17,6 +17,10 @@ class ConnectionFailedError(TransientError):
         self.sent = sent
 
 
+class UnknownHostError(ConnectionFailedError):
+    """No name server knows the host."""
+
+
 class LostAnswerError(UnavailableError):
     """The connection broke after a call that must not be repeated was sent: it may have taken effect."""
 

@@ -27,6 +27,7 @@ from .errors import (
     RequestError,
     RestrictedError,
     TlsError,
+    UnknownHostError,
     UnsupportedError,
     from_message,
 )
@@ -189,9 +190,7 @@ class Transport:
         if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
             return NotServerError("the answer is not HTTP", where=self.where, remedy="Check the port: gRPC listens on another one.")
         if isinstance(error, socket.gaierror):
-            return ConnectionFailedError(
-                "the host name is not known", where=self.where, remedy="Correct the URL, or its DNS entry.", sent=False
-            )
+            return UnknownHostError("the host name is not known", where=self.where, remedy="Correct the URL, or its DNS entry.")
         if isinstance(error, (TimeoutError, socket.timeout)):  # two classes before Python 3.10
             remedy = "Raise the timeout, or look at the server's log and load." if sent else _START
             return ConnectionFailedError("no answer in time", where=self.where, remedy=remedy, sent=sent)

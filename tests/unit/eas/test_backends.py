@@ -129,6 +129,11 @@ def test_absence_is_what_the_list_lacks() -> None:
     assert (found.token, found.total, found.config["metadata"]) == ("dG9rZW4=", 2, {"name": "digits", "rpc": {"keepalive": 3000}})
     backend, _calls = scripted({"ls": [Done("[RequestId]: 1\n", 0)], "desc": [gone]})
     assert backend.find("digits") is None
+    for nothing in (Done("", 0), Done("There is no service of this name\n", 0)):
+        backend, _calls = scripted({"ls": [Done(LS, 0)], "desc": [nothing]})
+        assert backend.find("other") is None
+        with pytest.raises(UnavailableError, match="tells nothing"):
+            backend.find("digits")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,9 @@ def test_failures_are_no_absence_whatever_the_exit_code(done: Done, kind: type[S
 
 def test_a_change_is_accepted_by_its_ok_line_alone() -> None:
     accepted = Done("[RequestId]: 1\n\x1b[32m[OK]\x1b[0m Service is terminating\n", 7)
-    backend, _calls = scripted({"stop": [accepted], "start": [Done("[ERROR] InvalidServiceStatus: Creating", 0)]})
+    unended = Done("Are you sure to stop it? [Y/n][OK] Service is terminating\n", 7)
+    backend, _calls = scripted({"stop": [accepted, unended], "start": [Done("[ERROR] InvalidServiceStatus: Creating", 0)]})
+    backend.stop("digits")
     backend.stop("digits")
     with pytest.raises(ConflictError):
         backend.start("digits")
@@ -343,6 +350,15 @@ def test_auto_takes_what_is_there_and_says_why(tmp_path: Path, monkeypatch: pyte
         choose(eascmd_path=str(tmp_path))
 
 
+def test_an_sdk_that_is_too_old_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What versions before 7 bring has no such module.
+    monkeypatch.setitem(sys.modules, "alibabacloud_tea_openapi.utils_models", None)
+    monkeypatch.delattr("alibabacloud_tea_openapi.utils_models", raising=False)
+    with pytest.raises(UnavailableError, match="too old") as caught:
+        choose(backend="openapi")
+    assert "alibabacloud-eas20210701>=7.0.0" in caught.value.remedy
+
+
 @pytest.mark.parametrize("options", [{"timeout": 0.5}, {"attempts": 0}, {"eascmd_path": "/bin/true", "eascmd_config": "/nowhere"}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
@@ -351,7 +367,9 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 
 def test_the_clients_own_configuration_is_for_those_who_say_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in (*ENVIRONMENT, "EAS_REGION", "EAS_ENDPOINT"):
+    pointers = ("ALIBABA_CLOUD_PROFILE", "ALIBABA_CLOUD_CREDENTIALS_URI", "ALIBABA_CLOUD_OIDC_TOKEN_FILE")
+    elsewhere = ("EAS_REGION", "EAS_ENDPOINT", "ALIBABA_CLOUD_REGION_ID", *pointers)
+    for name in (*ENVIRONMENT, *elsewhere, "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_ECS_METADATA"):
         monkeypatch.delenv(name, raising=False)
     own = tmp_path / ".eas" / "config"
     own.parent.mkdir()
@@ -359,6 +377,8 @@ def test_the_clients_own_configuration_is_for_those_who_say_nothing_else(tmp_pat
     assert connect._own_config(service_options()) == str(own)
     assert connect._own_config(service_options(region="cn-x")) == ""
     assert connect._own_config(service_options(**KEYS)) == ""
-    monkeypatch.setenv("EAS_REGION", "cn-x")
-    assert connect._own_config(service_options()) == ""
+    for name in elsewhere:
+        with monkeypatch.context() as environment:
+            environment.setenv(name, "x")
+            assert connect._own_config(service_options()) == ""
     assert connect._own_config(service_options(eascmd_config=str(own), region="cn-x")) == str(own)

@@ -109,9 +109,11 @@ def test_what_is_no_json_is_told_with_its_place(text: str) -> None:
 
 def test_both_spellings_are_one() -> None:
     old = {"name": "a_b", "metadata": {"rpc.keepalive": 5, "rpc.batching": True, "cpu": None}, "processor_params": "--a=1 --b 2"}
+    old["labels"] = {"n": 1, "on": True, "none": None}
     assert canonical(old) == {
         "metadata": {"name": "a_b", "rpc": {"keepalive": 5, "batching": True}},
         "processor_params": ["--a=1", "--b=2"],
+        "labels": {"n": "1", "on": "true"},
     }
     assert canonical(canonical(old)) == canonical(old)
 
@@ -152,7 +154,7 @@ def test_the_processor_form() -> None:
         memory=10000,
         resource="eas-r-1",
         keepalive=3000,
-        labels={"team": "inference", "n": 1},
+        labels={"team": "inference", "n": 1, "on": True},
         rolling={"max_surge": "20%", "max_unavailable": "1"},
         autoscaler={"min": 1, "max": 4, "strategies": [{"metric": "qps", "threshold": 50.0}]},
         network={"vpc_id": "vpc-1", "security_group_id": None},
@@ -177,7 +179,7 @@ def test_the_processor_form() -> None:
             "--backend-config=python,shm-default-byte-size=1048576",
         ],
         "cloud": {"networking": {"vpc_id": "vpc-1"}},
-        "labels": {"team": "inference", "n": "1"},
+        "labels": {"team": "inference", "n": "1", "on": "true"},
         "autoscaler": {"min": 1, "max": 4, "scaleStrategies": [{"metricName": "qps", "threshold": 50}]},
         "token": "a-token-of-ours",
     }
@@ -266,6 +268,11 @@ TRITON = {"triton_repository": "oss://b/m", "gpu": 1}
         ({"config": {"processor": "triton", "containers": [{"image": "x"}]}}, "processor", "containers"),
         ({"autoscaler": {"min": 3, "max": 3, "strategies": [{"metric": "qps", "threshold": 1}]}}, "autoscaler", "range"),
         ({"autoscaler": {"min": 1, "max": 3, "strategies": []}}, "autoscaler", "strategy"),
+        ({"config": {"autoscaler": {"min": 1, "max": 3, "strategies": {"qps": 5}}}}, "autoscaler", "scaleStrategies: [{metricName"),
+        ({"config": {"autoscaler": {"min": 1, "max": 3, "scaleStrategies": [{"metric": "qps"}]}}}, "autoscaler", "metricName"),
+        ({"config": {"autoscaler": {"min": 1, "max": 3, "scaleStrategies": {"qps": 5}}}}, "autoscaler", "metricName"),
+        ({"config": {"labels": ["a"]}}, "labels", "no mapping"),
+        ({"secret_env": {"A": "1"}, "gpu": 1}, "secret_env", "what it is for"),
         ({"mounts": [{"mount_path": "/m", "oss": None, "nfs_server": None}]}, "mounts: /m", "either"),
         ({"mounts": [{"mount_path": "/m", "oss": None, "nfs_server": "n", "nfs_path": None}]}, "mounts: /m", "nfs_path"),
         ({"version": 1, "instances": 2}, "instances", "version"),

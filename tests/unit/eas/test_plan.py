@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +22,19 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 )
 from ansible_collections.serving.triton.plugins.module_utils.core.redaction import MASK
 from ansible_collections.serving.triton.plugins.module_utils.eas import shown
+from ansible_collections.serving.triton.plugins.module_utils.eas.gateway import wait_for_gateway
 from ansible_collections.serving.triton.plugins.module_utils.eas.plan import Wanted, needs, plan_actions
+from ansible_collections.serving.triton.plugins.module_utils.eas.revision import VARIABLE
 from ansible_collections.serving.triton.plugins.module_utils.eas.state import Service
-from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import telling
+from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import Patience, telling
+from ansible_collections.serving.triton.plugins.module_utils.server import connect as server_connect
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
+from ansible_collections.serving.triton.plugins.module_utils.server.errors import (
+    ConnectionFailedError,
+    RestrictedError,
+    UnknownHostError,
+    UnsupportedError,
+)
 
 BODY = {
     "processor": "triton",
@@ -69,6 +79,8 @@ def told(wanted: Wanted, actual: Service | None) -> list[str]:
             running(config={**with_added(BODY), "storage": []}),
             ["replace the configuration of digits (without storage)"],
         ),
+        (Wanted("digits", config=body(instance=1), replace=True), running(), ["scale digits from 2 to 1 instance"]),
+        (Wanted("digits", config={**BODY, "metadata": {"name": "digits", "gpu": 1}}, replace=True), running(), []),
         (
             Wanted("digits", config={**BODY, "labels": {"a": "1"}}, replace=True),
             running(labels={"b": "2", "acs:x": "y"}),
@@ -94,6 +106,7 @@ def told(wanted: Wanted, actual: Service | None) -> list[str]:
         (Wanted("digits", "restarted"), running(status="Stopped"), ["start digits"]),
         (Wanted("digits", "restarted", config=body(cpu=9)), running(), ["update digits (metadata.cpu)"]),
         (Wanted("digits", "absent"), running(), ["delete digits (2 instances)"]),
+        (Wanted("digits", "absent", lock="dangerous"), running(), ["delete digits (2 instances)"]),
         (Wanted("digits", "absent"), running(status="Deleting"), []),
         (Wanted("digits", "absent"), running(status="DeleteFailed"), ["delete digits (2 instances)"]),
         (Wanted("digits", "absent"), None, []),
@@ -145,6 +158,9 @@ def test_plans(wanted: Wanted, actual: Service | None, actions: Sequence[str]) -
         (Wanted("digits", "stopped"), running(lock="dangerous"), ConflictError, "lift_lock"),
         (Wanted("digits", config=body(cpu=9)), running(lock="all"), ConflictError, "safety lock (all)"),
         (Wanted("digits", "stopped", lock="all"), running(lock="dangerous"), ConflictError, "safety lock"),
+        # The update may start it.
+        (Wanted("digits", "stopped", config=body(cpu=9)), running(status="Stopped", lock="dangerous"), ConflictError, "update digits"),
+        (Wanted("digits", "stopped", version=1), running(status="Stopped", lock="dangerous"), ConflictError, "switch digits"),
         (Wanted("digits", config=BODY), running(status="DeleteFailed", message="in use"), ConflictError, "in use"),
     ],
 )
@@ -155,6 +171,13 @@ def test_what_cannot_be_done_is_told_before_anything_is(
         plan_actions(wanted, actual)
     assert text in str(caught.value)
     assert caught.value.remedy
+
+
+def test_a_plan_that_cannot_be_made_tells_which_service_was_meant() -> None:
+    service = memory_service(MemoryEas(running(lock="all")), Wanted("digits", config=body(cpu=9)))
+    with pytest.raises(ConflictError) as caught:
+        service.plan(service.observe())
+    assert caught.value.details["name"] == "digits"
 
 
 def test_abilities_are_named_by_option() -> None:
@@ -242,7 +265,9 @@ def test_a_failure_ends_the_wait_and_is_explained() -> None:
 
 def test_lines_of_the_log_that_tell_why_come_before_others() -> None:
     why = ['E1 "failed to load m"', "| m | UNAVAILABLE: RuntimeError: no weights |", "error: creating server"]
-    assert telling(["I1 starting", *why[:2], "I1 metrics", why[2], "bye"]) == why
+    usual = ["Error: Failed to initialize NVML", 'W1 metrics.cc:798] "DCGM unable to start: DCGM initialization error"']
+    assert telling(["I1 starting", *why[:2], "I1 metrics", *usual, why[2], "bye"]) == why
+    assert telling(["I1 starting", *usual]) == usual
     assert telling(["a", "b", "c", "d"]) == ["b", "c", "d"]
     assert telling([]) == []
 
@@ -292,6 +317,32 @@ def test_an_update_that_starts_a_stopped_service_is_undone() -> None:
     assert script.log == ["update", "stop"]
 
 
+def test_a_service_that_an_update_starts_behind_its_lock_is_stopped_again_and_stays_locked() -> None:
+    stopped = running(status="Stopped", running=0, lock="dangerous")
+    changed = with_added(body(cpu=8))
+    script = Script(stopped, *[running(config=changed, lock="dangerous")] * 2, replace(stopped, config=changed))
+    settle(script, Wanted("digits", "stopped", config=body(cpu=8), lift_lock=True))
+    assert script.log == ["lock", "update", "lock", "lock", "stop", "lock"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ([running(), running(status="Stopping"), None], "somebody deleted"),
+        ([running(), running(status="Stopping"), running(status="Failed", message="no node")], "no node"),
+        ([running(status="Failed", message="no node")], "no node"),
+    ],
+)
+def test_the_wait_for_a_stop_ends_where_there_is_none(looks: list[Service | None], told: str) -> None:
+    with pytest.raises(UnavailableError, match=told):
+        settle(Script(*looks), Wanted("digits", "stopped"))
+
+
+def test_a_new_service_that_is_not_told_of_yet_is_waited_for_until_it_is_stopped() -> None:
+    script = Script(None, None, running(status="Stopping"), running(status="Stopped"))
+    assert settle(script, Wanted("digits", "stopped", config=BODY))["status"] == "Stopped"
+
+
 def test_stopping_is_waited_out_before_a_start() -> None:
     stopping, stopped = running(status="Stopping", running=0), running(status="Stopped", running=0)
     script = Script(stopping, stopping, stopping, stopped, running())
@@ -310,10 +361,54 @@ def test_without_waiting_nothing_is_waited_for() -> None:
     assert clock.pauses == []
 
 
-# --- results
+# --- the gateway
 
 URL = "http://1.cn-test.pai-eas.aliyuncs.com/api/predict/digits"
 VPC = "http://1.vpc.cn-test.pai-eas.aliyuncs.com/api/predict/digits"
+
+
+class Gateway:
+    """A client whose server answers from a script; the last answer stays."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.count = list(answers), 0
+
+    def live(self) -> bool:
+        self.count += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+REFUSED = RestrictedError("the server refuses the credentials (401)", where="x", remedy="Check the token.")
+UNKNOWN = UnknownHostError("the host name is not known", where="x", remedy="Correct the URL.")
+NOT_YET = UnsupportedError("the server does not offer this API (404)", where="x", remedy="Check the URL.")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "looks"),
+    [
+        ([REFUSED, UNKNOWN, NOT_YET, ConnectionFailedError("reset", where="x", remedy="y"), False, True], None, 6),
+        ([REFUSED, NOT_YET, REFUSED], RestrictedError, 7),
+        ([UNKNOWN], UnknownHostError, 5),
+        ([NOT_YET], DeadlineError, 13),
+    ],
+)
+def test_the_gateway_is_waited_for_while_there_is_hope(
+    answers: list[Any], kind: type[ServingError] | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = Gateway(*answers)
+    monkeypatch.setattr(server_connect, "connect", lambda *_arguments: gateway)
+    with pytest.raises(kind) if kind else nullcontext():
+        wait_for_gateway("digits", {"http": URL}, Patience(60, 5), 1.0, FastClock())
+    assert gateway.count == looks
+
+
+# --- results
 
 
 def facts(service: Service | None, access: str = "auto", *, open_token: bool = True) -> dict[str, Any]:
@@ -340,14 +435,21 @@ def test_secrets_are_masked_unless_asked_for() -> None:
         **BODY,
         "token": "the-token",
         "dockerAuth": "dXNlcjpwYXNz",
-        "containers": [{"env": [{"name": "S3_SECRET", "value": "key-of-s3"}, {"name": "MODE", "value": "uses the-token"}]}],
+        "containers": [
+            {"env": [{"name": "S3_SECRET", "value": "key-of-s3"}, {"name": VARIABLE, "value": "r1"}], "script": "uses the-token"}
+        ],
+        # Of an earlier run's secret_env: nobody can tell today.
+        "processor_envs": [{"name": "MODE", "value": "old-value"}],
     }
     service = running(internet=URL, token="the-token", config=hidden, message="the-token is wrong")
     for open_token in (False, True):
         found = facts(service, open_token=open_token)
         assert found["config"]["token"] == found["config"]["dockerAuth"] == MASK
-        assert found["config"]["containers"][0]["env"] == [{"name": "S3_SECRET", "value": MASK}, {"name": "MODE", "value": f"uses {MASK}"}]
+        [container] = found["config"]["containers"]
+        assert container["env"] == [{"name": "S3_SECRET", "value": MASK}, {"name": VARIABLE, "value": "r1"}]
+        assert container["script"] == f"uses {MASK}"
+        assert found["config"]["processor_envs"] == [{"name": "MODE", "value": MASK}]
         assert found["service"]["message"] == f"{MASK} is wrong"
         assert found["token"] == ("the-token" if open_token else MASK)
     assert "the-token" not in str(facts(service, open_token=False))
-    assert "the-token" not in str(shown.diffed(service))
+    assert not any(secret in str(shown.diffed(service)) for secret in ("the-token", "key-of-s3", "old-value"))

@@ -73,6 +73,9 @@ def wishes(draw: st.DrawFn, actual: Service | None) -> Wanted:
         return Wanted(NAME, state, version=draw(st.integers(1, actual.current)), **common)
     whole = draw(st.booleans())
     config = draw(configs(partly=actual is not None and not whole))
+    if actual and whole and draw(st.booleans()):
+        # Their number stays also where the rest is replaced.
+        del config["metadata"]["instance"]
     return Wanted(NAME, state, config, whole, **common)
 
 

@@ -56,6 +56,15 @@ def test_without_one_the_revision_that_is_there_stays(config: Any, actual: Any, 
     assert after(config, actual, None) == expected
 
 
+@pytest.mark.parametrize("revision", [None, "old"])
+def test_a_replaced_configuration_keeps_the_revision_and_no_other_variable(revision: str | None) -> None:
+    actual = {**TRITON, "processor_envs": [OTHER, OLD]}
+    wanted = Wanted("digits", config=dict(TRITON), replace=True, revision=revision)
+    assert completed(wanted, actual).config == {**TRITON, "processor_envs": [OLD]}
+    own = Wanted("digits", config={"processor_path": "oss://a/b"}, replace=True)
+    assert completed(own, actual) == own
+
+
 def test_a_revision_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="neither a processor nor an image"):
         after({}, {"processor_path": "oss://a/b"})
