@@ -107,6 +107,9 @@ def _wanted(platform: Platform, machine: Mapping[str, Any], options: Mapping[str
     if source == "auto":
         # The distribution's packages come signed or with its own support; where it has none, or no fabric manager, NVIDIA's do.
         source = "cuda" if platform.system == "rhel" or (needed and platform.system == "debian") else "distribution"
+    if source == "cuda" and not branch:
+        # The newest would be one that drives none of the older GPUs.
+        branch = min((each["last_branch"] for each in gpu["gpus"] if each["last_branch"]), default=0)
     return Wanted(
         source=source,
         branch=branch,
@@ -175,6 +178,8 @@ def _sources(platform: Platform, machine: Mapping[str, Any], options: Mapping[st
         return {**found, "repository": sources.apt_distribution(platform, sources.parse_targets(machine["targets"]))}
     url = sources.cuda_url(platform, machine["architecture"], options["repository_url"])
     signed = bool(options["repository_signed"])
+    if wanted.source == "cuda":
+        sources.refuse_unsigned(url, signed)
     if wanted.source == "cuda" and signed:
         found["key"] = sources.key_of(platform, url, options["repository_key"], options["repository_key_fingerprints"])
     if platform.manager == "apt":

@@ -70,14 +70,18 @@ def key_of(platform: Platform, url: str, given: str, fingerprints: Sequence[str]
     }
 
 
-def apt_cuda(url: str, signed: bool) -> str:
-    """The sources of NVIDIA's repository. signed: whether its key is checked, which only a local mirror may do without."""
+def refuse_unsigned(url: str, signed: bool) -> None:
+    """Raises InputError for a repository over the network whose key is not checked."""
     if not signed and not url.startswith("file:"):
         raise InputError(
             "only a repository in a folder of the host may go without a key",
             where=url,
             remedy="Leave gpu_driver_repository_signed true, and name the mirror's key by gpu_driver_repository_key.",
         )
+
+
+def apt_cuda(url: str, signed: bool) -> str:
+    """The sources of NVIDIA's repository. signed: whether its key is checked."""
     trust = f"Signed-By: {APT_KEY}" if signed else "Trusted: yes"
     return "\n".join(["# Written by serving.triton.gpu_driver.", "Types: deb", f"URIs: {url}", "Suites: /", trust, ""])
 

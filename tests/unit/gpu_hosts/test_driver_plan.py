@@ -207,6 +207,7 @@ def test_an_open_module_of_debian_12_comes_from_one_suite() -> None:
         (machine("debian12", HOPPER, version="11.8"), {}, "are not known"),
         (machine("debian12", HOPPER, targets=[]), {}, "apt knows no repository"),
         (machine("debian12", HOPPER), {"source": "cuda", "repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
+        (machine("rhel9", HOPPER), {"repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_changed(target: Mapping[str, Any], options: Mapping[str, Any], complaint: str) -> None:
@@ -265,7 +266,11 @@ def test_a_branch_is_kept_where_names_do_not_tell_it() -> None:
     assert "Pin: version 595.*\n" in plan(machine("ubuntu2404", HOPPER), source="cuda", branch=595)["preferences"]
     assert plan(machine("rhel9", HOPPER), branch=580)["stream"] == "580-open"
     assert plan(machine("rhel9", PASCAL), branch=580)["stream"] == "580-dkms"
-    assert [plan(machine("rhel9", gpu))["stream"] for gpu in (HOPPER, PASCAL)] == ["open-dkms", "latest-dkms"]
+    assert [plan(machine("rhel9", gpu))["stream"] for gpu in (HOPPER, PASCAL)] == ["open-dkms", "580-dkms"]
+    # The newest of NVIDIA's repository no longer drives it.
+    assert "Pin: version 580.*\n" in plan(machine("debian13", PASCAL, HOPPER), source="cuda")["preferences"]
+    # What a folder holds is known once it is installed.
+    assert [plan(machine("debian13", PASCAL), source=source)["branch"] for source in ("cuda", "folder")] == [580, 0]
 
 
 @pytest.mark.parametrize(
