@@ -22,6 +22,8 @@ KINDS = (OPEN, PROPRIETARY)
 _VERSION = re.compile(r"\d{3,}(\.\d+)+")
 # Packages of the driver that have versions of their own.
 _OWN_VERSIONS = ("linux-modules-nvidia-", "nvlsm", "libnvsdm")
+# They bring the modules of each new kernel, so that a hold would leave that one without.
+_WITH_THE_KERNEL = "linux-modules-nvidia-"
 # In Debian's archive the daemon is a source package of its own.
 _DEBIAN_OWN_VERSIONS = ("nvidia-persistenced",)
 # Where dkms keeps the certificate that it signs modules with.
@@ -57,6 +59,7 @@ def driver_plan(machine: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
         "headers": list(chosen.headers),
         "exact_headers": list(chosen.exact),
         "fabric": [] if folder else list(chosen.fabric),
+        "held": [] if folder else [name for name in (*chosen.driver, *chosen.fabric) if not name.startswith(_WITH_THE_KERNEL)],
         "stream": "" if folder else chosen.stream,
         "dkms": chosen.dkms,
         "signed": chosen.signed,

@@ -139,6 +139,8 @@ def test_ubuntu_takes_signed_modules_of_the_kernels_flavour(flavour: str) -> Non
     assert f"linux-modules-nvidia-580-server-open-{flavour}" in found["names"]
     assert len([name for name in found["names"] if name.startswith("linux-modules")]) == 1
     assert (found["dkms"], found["signed"], found["headers"]) == (False, True, [])
+    # Held, they would leave the next kernel without a module.
+    assert found["held"] == [name for name in found["names"] if not name.startswith("linux-modules")]
     assert_known(found, "ubuntu2404-distribution")
     built = plan(machine("ubuntu2404", HOPPER, installed=installed), precompiled=False)
     assert (built["dkms"], built["signed"], built["headers"]) == (True, False, [f"linux-headers-{flavour}"])
@@ -235,6 +237,7 @@ def test_nvswitches_lead_away_from_debians_own_packages() -> None:
     found = plan(machine("debian13", HOPPER, fabric=True), branch=580)
     assert found["source"] == "cuda"
     assert found["fabric"] == ["nvidia-fabricmanager", "libnvidia-nscq"]
+    assert found["held"] == [*found["names"], *found["fabric"]]
     assert plan(machine("ubuntu2404", HOPPER, fabric=True))["fabric"] == ["nvidia-fabricmanager-580", "libnvidia-nscq-580"]
     assert plan(machine("rhel9", HOPPER, fabric=True), fabric_manager="never")["fabric"] == []
 
