@@ -135,7 +135,7 @@ def test_a_key_is_enrolled_once_and_its_password_shows_nowhere(tmp_path: Path, f
 
 
 def kernel(release: str, module: str = "") -> dict[str, Any]:
-    return {"release": release, "headers": True, "running": True, "module": module}
+    return {"release": release, "headers": True, "image": True, "running": True, "module": module}
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,16 @@ def kernel(release: str, module: str = "") -> dict[str, Any]:
         ({"kernels": [kernel("6.1.0", "570.86.15")], "dkms": {"failed": []}}, ["modules of another version: 570.86.15"]),
         ({"kernels": [], "dkms": {"failed": []}}, ["There are headers for no kernel"]),
         (
-            {"kernels": [kernel("6.1.0", "595.58.03")], "dkms": {"failed": []}, "driver": {**DRIVER, "branch": 595}},
+            {
+                "kernels": [kernel("6.1.0", "595.58.03")],
+                "dkms": {"failed": []},
+                "driver": {**DRIVER, "installed": "595.58.03", "branch": 595},
+            },
             ["lead to another one"],
+        ),
+        (
+            {"kernels": [kernel("6.1.0", "580.95.05"), {**kernel("6.12.1"), "headers": False}], "dkms": {"failed": []}},
+            ["no newer one takes over", "headers of 6.12.1"],
         ),
     ],
 )

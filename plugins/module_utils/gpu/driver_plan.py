@@ -188,7 +188,8 @@ def _sources(platform: Platform, machine: Mapping[str, Any], options: Mapping[st
     if platform.manager == "apt":
         return {**found, "repository": sources.apt_cuda(url, signed) if wanted.source == "cuda" else ""}
     fingerprints = found["key"].get("fingerprints", ())
-    repositories = sources.rpm_repositories(platform, url, fingerprints, options["dkms_repository_url"], dkms)
+    given = (options[f"dkms_repository_{name}"] for name in ("url", "key", "key_fingerprints"))
+    repositories = sources.rpm_repositories(platform, url, fingerprints, sources.Dkms(*given) if dkms else None)
     if wanted.source == "folder":
         repositories = [repository for repository in repositories if repository["name"] != sources.RPM_REPOSITORY]
     return {**found, "rpm_repositories": repositories}

@@ -37,6 +37,8 @@ OPTIONS: dict[str, Any] = {
     "repository_key_fingerprints": [],
     "repository_signed": True,
     "dkms_repository_url": "",
+    "dkms_repository_key": "",
+    "dkms_repository_key_fingerprints": [],
 }
 PASCAL = {"name": "Tesla P100", "modules": ["proprietary"], "last_branch": 580}
 HOPPER = {"name": "H100", "modules": ["open", "proprietary"], "last_branch": None}
@@ -312,7 +314,24 @@ def test_dkms_for_rhel_is_all_that_comes_from_epel() -> None:
     assert (nvidia["name"], dkms["name"]) == ("serving-triton-nvidia", "serving-triton-nvidia-dkms")
     assert dkms["includepkgs"] == "dkms"
     assert dkms["fingerprints"] == ["94E279EB8D8F25B21810ADF121EA45AB2F86D6A1"]
+    assert dkms["gpgkey"] == "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-8"
     assert len(plan(machine("rhel8", HOPPER), dkms_repository_url="none")["rpm_repositories"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "gpgkey"),
+    [
+        ("https://mirror.example/epel/", "", "https://mirror.example/epel/RPM-GPG-KEY-EPEL-9"),
+        ("https://mirror.example/epel/", "https://mirror.example/key", "https://mirror.example/key"),
+        ("file:///srv/dkms/", "", ""),
+        ("file:///srv/dkms/", "file:///srv/dkms/key", "file:///srv/dkms/key"),
+    ],
+)
+def test_a_mirror_of_dkms_needs_nothing_from_elsewhere(url: str, key: str, gpgkey: str) -> None:
+    options = {"dkms_repository_url": url, "dkms_repository_key": key, "dkms_repository_key_fingerprints": ["aa bb"]}
+    dkms = plan(machine("rhel9", HOPPER), **options)["rpm_repositories"][1]
+    assert (dkms["gpgkey"], dkms["gpgcheck"], dkms["fingerprints"]) == (gpgkey, bool(gpgkey), ["AABB"] if gpgkey else [])
+    assert dkms["baseurl"] == url
 
 
 def test_missing_components_come_from_where_the_distribution_comes() -> None:
@@ -347,6 +366,20 @@ def test_kernels_without_headers_are_asked_for() -> None:
     assert plan(machine("debian12", HOPPER, architecture="aarch64"))["headers"] == ["linux-headers-arm64"]
     assert plan(machine("rhel8", HOPPER))["headers"] == ["kernel-devel", "kernel-headers"]
     assert plan(machine("rhel9", HOPPER))["headers"] == ["kernel-devel-matched", "kernel-headers"]
+
+
+@pytest.mark.parametrize(
+    ("release", "package"),
+    [
+        ("5.14.0-503.11.1.el9_5.x86_64", "kernel-devel-5.14.0-503.11.1.el9_5.x86_64"),
+        ("5.14.0-503.11.1.el9_5.aarch64+64k", "kernel-64k-devel-5.14.0-503.11.1.el9_5.aarch64"),
+        ("5.15.0-206.153.7.el9uek.x86_64", "kernel-uek-devel-5.15.0-206.153.7.el9uek.x86_64"),
+    ],
+)
+def test_kernels_of_rhel_name_their_headers(release: str, package: str) -> None:
+    target = machine("rhel9", HOPPER)
+    target["gpu"]["kernels"] = [{**RUNNING, "release": release}]
+    assert plan(target)["exact_headers"] == [package]
 
 
 def test_a_folder_brings_its_own_packages() -> None:
