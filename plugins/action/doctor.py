@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Asks the modules of the collection about one service or machine and turns their answers, failures included, into one verdict."""
+"""Asks the modules of the collection about a service, its cluster or a machine, and makes one verdict of all answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.gpu.gate import problems
-from ansible_collections.serving.triton.plugins.module_utils.report import doctor, machine
+from ansible_collections.serving.triton.plugins.module_utils.report import cluster, doctor, machine
 from ansible_collections.serving.triton.plugins.module_utils.report.finding import FAIL, Finding
 from ansible_collections.serving.triton.plugins.plugin_utils.compatibility import table
 from ansible_collections.serving.triton.plugins.plugin_utils.report import now, report_path, show, write_report
 
 ARGUMENTS = {
-    "checks": {"type": "list", "elements": "str", "choices": [doctor.SERVICE, doctor.MACHINE], "default": [doctor.SERVICE]},
+    "checks": {"type": "list", "elements": "str", "choices": list(doctor.KINDS), "default": [doctor.SERVICE]},
+    "cluster": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "endpoint": {"type": "dict", "default": {}},
     "gpus": {"type": "list", "elements": "str", "default": []},
@@ -41,7 +42,7 @@ class ActionModule(ActionBase):
         name = variables["inventory_hostname"]
         checks = arguments["checks"]
         findings = [finding for check in CHECKS if check in checks for finding in CHECKS[check](self, arguments, variables)]
-        report = doctor.compose(name, findings, now(), doctor.SERVICE if doctor.SERVICE in checks else doctor.MACHINE)
+        report = doctor.compose(name, findings, now(), next(kind for kind in doctor.KINDS if kind in checks))
         if not self._task.check_mode:
             report["path"] = str(write_report(report_path(arguments["directory"], f"{name}.doctor.json"), report))
         text = doctor.render(report)
@@ -65,6 +66,9 @@ class ActionModule(ActionBase):
         # What is wrong with the driver alone was said already.
         told = {finding.detail for finding in findings}
         return [*findings, *machine.judge_gate([each.as_dict() for each in against if each.what not in told], image)]
+
+    def _cluster(self, arguments, _variables):
+        return cluster.judge_cluster(arguments["cluster"])
 
     def _service(self, arguments, variables):
         platform = doctor.judge_platform(arguments["server"])
@@ -109,5 +113,5 @@ class ActionModule(ActionBase):
         return self._execute_module(module_name=module, module_args=options, task_vars=variables)
 
 
-# What can be diagnosed, in the order of the table: a machine before the service on it. A cluster will have its place here.
-CHECKS = {doctor.MACHINE: ActionModule._machine, doctor.SERVICE: ActionModule._service}
+# What can be diagnosed, in the order of the table: what a service runs on before it.
+CHECKS = {doctor.MACHINE: ActionModule._machine, doctor.CLUSTER: ActionModule._cluster, doctor.SERVICE: ActionModule._service}

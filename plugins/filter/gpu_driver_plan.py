@@ -63,6 +63,8 @@ EXAMPLES = r"""
       repository_key_fingerprints: []
       repository_signed: true
       dkms_repository_url: ""
+      dkms_repository_key: ""
+      dkms_repository_key_fingerprints: []
 """
 
 RETURN = r"""
@@ -71,6 +73,7 @@ _value:
     - C(platform), C(manager) (V(apt) or V(dnf)), C(source), C(branch) (0 for the newest), C(version).
     - C(kind) of the kernel module, V(open) or V(proprietary).
     - C(packages) to install, with their version where one is pinned, and their C(names); C(fabric), those of the fabric manager;
+      C(held), those that a hold is for;
       C(headers), and C(exact_headers) that archives may have dropped; C(stream) of dnf's module C(nvidia-driver).
     - C(repository) and C(preferences), the contents of apt's files; C(rpm_repositories); C(key) with C(from), C(to) and C(fingerprints).
     - C(dkms), whether the host builds the module; C(signed), whether Secure Boot trusts it as it comes.

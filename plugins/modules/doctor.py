@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: doctor
-short_description: Diagnose a Triton service, or a machine with GPUs
+short_description: Diagnose a Triton service, its cluster, or a machine with GPUs
 description:
   - Asks the server, its models, its repository, its metrics and its Prometheus.
   - Looks at the GPUs of a machine, their driver, kernels, DKMS, Secure Boot, nouveau, container runtimes and CDI specifications.
@@ -22,10 +22,17 @@ options:
     description:
       - What to diagnose. V(service) is the server with what belongs to it, V(machine) what M(serving.triton.gpu_info) sees of the host.
       - A machine without an NVIDIA GPU is fine.
+      - V(cluster) is the Kubernetes that the service runs on, by what O(cluster) tells.
     type: list
     elements: str
-    choices: [service, machine]
+    choices: [service, machine, cluster]
     default: [service]
+  cluster:
+    description:
+      - The fact C(triton_cluster), which the role C(serving.triton.server_kubernetes) sets from C(cluster), its tasks for the doctor.
+      - It is a result of M(serving.triton.server_kubernetes_info) with C(permissions); one that failed is a finding.
+    type: dict
+    default: {}
   directory:
     description:
       - Folder on the controller for C(<inventory_hostname>.doctor.json). It is made with mode V(0700) when it is missing.
@@ -109,7 +116,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 report:
-  description: The verdict V(ok), V(warn) or V(fail), and the findings. C(kind) is V(service), or V(machine) when that alone was diagnosed.
+  description: The verdict V(ok), V(warn) or V(fail), and the findings. C(kind) is V(service), or V(machine) or V(cluster) without one.
   returned: always
   type: dict
   sample:

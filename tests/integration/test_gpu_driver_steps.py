@@ -135,7 +135,7 @@ def test_a_key_is_enrolled_once_and_its_password_shows_nowhere(tmp_path: Path, f
 
 
 def kernel(release: str, module: str = "") -> dict[str, Any]:
-    return {"release": release, "headers": True, "running": True, "module": module}
+    return {"release": release, "headers": True, "image": True, "running": True, "module": module}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,10 @@ def kernel(release: str, module: str = "") -> dict[str, Any]:
                 "driver": {**DRIVER, "installed": "595.58.03", "branch": 595},
             },
             ["lead to another one"],
+        ),
+        (
+            {"kernels": [kernel("6.1.0", "580.95.05"), {**kernel("6.12.1"), "headers": False}], "dkms": {"failed": []}},
+            ["no newer one takes over", "headers of 6.12.1"],
         ),
     ],
 )

@@ -151,11 +151,22 @@ def _with_headers(platform: Platform, wanted: Wanted, found: Packages) -> Packag
         return found
     if platform.manager == "dnf":
         general = ("kernel-devel-matched", "kernel-headers") if platform.release == "9" else ("kernel-devel", "kernel-headers")
-        return replace(found, headers=general, exact=tuple(f"kernel-devel-{release}" for release in wanted.kernels))
+        return replace(found, headers=general, exact=tuple(map(_devel, wanted.kernels)))
     fallback = "generic" if platform.system == "ubuntu" else _DEBIAN_ARCHITECTURES.get(wanted.architecture, wanted.architecture)
     flavours = wanted.flavours or (fallback,)
     exact = tuple(f"linux-headers-{release}" for release in wanted.kernels)
     return replace(found, headers=tuple(f"linux-headers-{flavour}" for flavour in flavours), exact=exact)
+
+
+def _devel(release: str) -> str:
+    """The package with the headers of one of RHEL's kernels.
+
+    Oracle's own kernel says uek in its release, others end with their flavour: 5.14.0-503.11.1.el9_5.aarch64+64k.
+    """
+    base, _plus, flavour = release.partition("+")
+    if "uek" in base:
+        return f"kernel-uek-devel-{base}"
+    return f"kernel-{flavour}-devel-{base}" if flavour else f"kernel-devel-{base}"
 
 
 def _distribution_branch(platform: Platform, wanted: Wanted) -> int:

@@ -22,6 +22,8 @@ KINDS = (OPEN, PROPRIETARY)
 _VERSION = re.compile(r"\d{3,}(\.\d+)+")
 # Packages of the driver that have versions of their own.
 _OWN_VERSIONS = ("linux-modules-nvidia-", "nvlsm", "libnvsdm")
+# They bring the modules of each new kernel, so that a hold would leave that one without.
+_WITH_THE_KERNEL = "linux-modules-nvidia-"
 # In Debian's archive the daemon is a source package of its own.
 _DEBIAN_OWN_VERSIONS = ("nvidia-persistenced",)
 # Where dkms keeps the certificate that it signs modules with.
@@ -57,6 +59,7 @@ def driver_plan(machine: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
         "headers": list(chosen.headers),
         "exact_headers": list(chosen.exact),
         "fabric": [] if folder else list(chosen.fabric),
+        "held": [] if folder else [name for name in (*chosen.driver, *chosen.fabric) if not name.startswith(_WITH_THE_KERNEL)],
         "stream": "" if folder else chosen.stream,
         "dkms": chosen.dkms,
         "signed": chosen.signed,
@@ -107,6 +110,9 @@ def _wanted(platform: Platform, machine: Mapping[str, Any], options: Mapping[str
     if source == "auto":
         # The distribution's packages come signed or with its own support; where it has none, or no fabric manager, NVIDIA's do.
         source = "cuda" if platform.system == "rhel" or (needed and platform.system == "debian") else "distribution"
+    if source == "cuda" and not branch:
+        # The newest would be one that drives none of the older GPUs.
+        branch = min((each["last_branch"] for each in gpu["gpus"] if each["last_branch"]), default=0)
     return Wanted(
         source=source,
         branch=branch,
@@ -175,12 +181,15 @@ def _sources(platform: Platform, machine: Mapping[str, Any], options: Mapping[st
         return {**found, "repository": sources.apt_distribution(platform, sources.parse_targets(machine["targets"]))}
     url = sources.cuda_url(platform, machine["architecture"], options["repository_url"])
     signed = bool(options["repository_signed"])
+    if wanted.source == "cuda":
+        sources.refuse_unsigned(url, signed)
     if wanted.source == "cuda" and signed:
         found["key"] = sources.key_of(platform, url, options["repository_key"], options["repository_key_fingerprints"])
     if platform.manager == "apt":
         return {**found, "repository": sources.apt_cuda(url, signed) if wanted.source == "cuda" else ""}
     fingerprints = found["key"].get("fingerprints", ())
-    repositories = sources.rpm_repositories(platform, url, fingerprints, options["dkms_repository_url"], dkms)
+    given = (options[f"dkms_repository_{name}"] for name in ("url", "key", "key_fingerprints"))
+    repositories = sources.rpm_repositories(platform, url, fingerprints, sources.Dkms(*given) if dkms else None)
     if wanted.source == "folder":
         repositories = [repository for repository in repositories if repository["name"] != sources.RPM_REPOSITORY]
     return {**found, "rpm_repositories": repositories}

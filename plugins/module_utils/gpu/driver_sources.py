@@ -70,14 +70,18 @@ def key_of(platform: Platform, url: str, given: str, fingerprints: Sequence[str]
     }
 
 
-def apt_cuda(url: str, signed: bool) -> str:
-    """The sources of NVIDIA's repository. signed: whether its key is checked, which only a local mirror may do without."""
+def refuse_unsigned(url: str, signed: bool) -> None:
+    """Raises InputError for a repository over the network whose key is not checked."""
     if not signed and not url.startswith("file:"):
         raise InputError(
             "only a repository in a folder of the host may go without a key",
             where=url,
             remedy="Leave gpu_driver_repository_signed true, and name the mirror's key by gpu_driver_repository_key.",
         )
+
+
+def apt_cuda(url: str, signed: bool) -> str:
+    """The sources of NVIDIA's repository. signed: whether its key is checked."""
     trust = f"Signed-By: {APT_KEY}" if signed else "Trusted: yes"
     return "\n".join(["# Written by serving.triton.gpu_driver.", "Types: deb", f"URIs: {url}", "Suites: /", trust, ""])
 
@@ -124,11 +128,22 @@ def preferences(platform: Platform, wanted: Wanted, version: str) -> str:
     return "\n".join(["# Written by serving.triton.gpu_driver.", f"Package: {_PINNED}", f"Pin: {pin}", "Pin-Priority: 1001", ""])
 
 
-def rpm_repositories(platform: Platform, url: str, fingerprints: Sequence[str], dkms_url: str, dkms: bool) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Dkms:
+    """A repository that has DKMS. url: empty for EPEL, none for what is configured already.
+
+    key: a URL, empty for EPEL's name for it in the folder of the repository. fingerprints: empty for EPEL's.
+    """
+
+    url: str = ""
+    key: str = ""
+    fingerprints: Sequence[str] = ()
+
+
+def rpm_repositories(platform: Platform, url: str, fingerprints: Sequence[str], dkms: Dkms | None) -> list[dict[str, object]]:
     """Options of ansible.builtin.yum_repository, and the fingerprints of their keys.
 
-    fingerprints: of NVIDIA's, none for an unsigned one.
-    dkms_url: a repository that has DKMS, empty for EPEL, none for what is configured already.
+    fingerprints: of NVIDIA's, none for an unsigned one. dkms: None where no module is built.
     """
     signed = bool(fingerprints)
     found: list[dict[str, object]] = [
@@ -142,16 +157,22 @@ def rpm_repositories(platform: Platform, url: str, fingerprints: Sequence[str], 
             "fingerprints": list(fingerprints),
         }
     ]
-    if dkms and dkms_url != "none":
-        found.append(
-            {
-                "name": RPM_DKMS_REPOSITORY,
-                "description": "DKMS (serving.triton)",
-                "baseurl": dkms_url or f"{_EPEL}/{platform.release}/Everything/$basearch/",
-                "gpgcheck": not dkms_url.startswith("file:"),
-                "gpgkey": "" if dkms_url.startswith("file:") else f"{_EPEL}/RPM-GPG-KEY-EPEL-{platform.release}",
-                "includepkgs": "dkms",
-                "fingerprints": [] if dkms_url.startswith("file:") else [_EPEL_FINGERPRINTS[platform.release]],
-            }
-        )
+    if dkms and dkms.url != "none":
+        found.append(_rpm_dkms(platform, dkms))
     return found
+
+
+def _rpm_dkms(platform: Platform, dkms: Dkms) -> dict[str, object]:
+    # Only one in a folder of the host may go without a key.
+    signed = bool(dkms.key) or not dkms.url.startswith("file:")
+    key = dkms.key or f"{(dkms.url or _EPEL).rstrip('/')}/RPM-GPG-KEY-EPEL-{platform.release}"
+    fingerprints = [text.replace(" ", "").upper() for text in dkms.fingerprints] or [_EPEL_FINGERPRINTS[platform.release]]
+    return {
+        "name": RPM_DKMS_REPOSITORY,
+        "description": "DKMS (serving.triton)",
+        "baseurl": dkms.url or f"{_EPEL}/{platform.release}/Everything/$basearch/",
+        "gpgcheck": signed,
+        "gpgkey": key if signed else "",
+        "includepkgs": "dkms",
+        "fingerprints": fingerprints if signed else [],
+    }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -107,15 +108,23 @@ class EngineService:
         return {"restart": changed or actual.restart, "mark": self._place.mark}
 
     def _staged(self, path: str, text: str) -> str:
-        """A new file beside the one that it will replace, with that one's mode and owner."""
+        """A new file beside the one that it will replace, with that one's mode; its owner is the business of `move`."""
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         handle, staged = tempfile.mkstemp(prefix=".serving-triton-", dir=os.path.dirname(path))
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(staged, 0o644)
+        if os.path.exists(path):
+            shutil.copymode(path, staged)
+        else:
+            os.chmod(staged, 0o644)
         return staged
 
     def _write(self, path: str, text: str) -> None:
+        """Into the folder of records, closed to others: an engine's configuration can have credentials of proxies and registries."""
+        folder = os.path.dirname(path)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # One that an earlier release made is open.
+        os.chmod(folder, 0o700)
         self._move(self._staged(path, text), path)
 
     def _check(self, path: str) -> None:

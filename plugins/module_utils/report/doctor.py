@@ -13,8 +13,10 @@ from .service import table
 
 # A file system with less room than this can stop a publish, or a server that writes its log.
 LEAST_FREE_BYTES = 512 * 1024**2
-SERVICE, MACHINE = "service", "machine"
-_TITLES = {SERVICE: "Triton service", MACHINE: "Machine"}
+SERVICE, MACHINE, CLUSTER = "service", "machine", "cluster"
+# The first that was asked for gives the report its kind.
+KINDS = (SERVICE, MACHINE, CLUSTER)
+_TITLES = {SERVICE: "Triton service", MACHINE: "Machine", CLUSTER: "Cluster"}
 
 
 def judge_server(answer: Mapping[str, Any]) -> list[Finding]:

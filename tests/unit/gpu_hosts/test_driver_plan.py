@@ -37,6 +37,8 @@ OPTIONS: dict[str, Any] = {
     "repository_key_fingerprints": [],
     "repository_signed": True,
     "dkms_repository_url": "",
+    "dkms_repository_key": "",
+    "dkms_repository_key_fingerprints": [],
 }
 PASCAL = {"name": "Tesla P100", "modules": ["proprietary"], "last_branch": 580}
 HOPPER = {"name": "H100", "modules": ["open", "proprietary"], "last_branch": None}
@@ -139,6 +141,8 @@ def test_ubuntu_takes_signed_modules_of_the_kernels_flavour(flavour: str) -> Non
     assert f"linux-modules-nvidia-580-server-open-{flavour}" in found["names"]
     assert len([name for name in found["names"] if name.startswith("linux-modules")]) == 1
     assert (found["dkms"], found["signed"], found["headers"]) == (False, True, [])
+    # Held, they would leave the next kernel without a module.
+    assert found["held"] == [name for name in found["names"] if not name.startswith("linux-modules")]
     assert_known(found, "ubuntu2404-distribution")
     built = plan(machine("ubuntu2404", HOPPER, installed=installed), precompiled=False)
     assert (built["dkms"], built["signed"], built["headers"]) == (True, False, [f"linux-headers-{flavour}"])
@@ -207,6 +211,7 @@ def test_an_open_module_of_debian_12_comes_from_one_suite() -> None:
         (machine("debian12", HOPPER, version="11.8"), {}, "are not known"),
         (machine("debian12", HOPPER, targets=[]), {}, "apt knows no repository"),
         (machine("debian12", HOPPER), {"source": "cuda", "repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
+        (machine("rhel9", HOPPER), {"repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_changed(target: Mapping[str, Any], options: Mapping[str, Any], complaint: str) -> None:
@@ -234,6 +239,7 @@ def test_nvswitches_lead_away_from_debians_own_packages() -> None:
     found = plan(machine("debian13", HOPPER, fabric=True), branch=580)
     assert found["source"] == "cuda"
     assert found["fabric"] == ["nvidia-fabricmanager", "libnvidia-nscq"]
+    assert found["held"] == [*found["names"], *found["fabric"]]
     assert plan(machine("ubuntu2404", HOPPER, fabric=True))["fabric"] == ["nvidia-fabricmanager-580", "libnvidia-nscq-580"]
     assert plan(machine("rhel9", HOPPER, fabric=True), fabric_manager="never")["fabric"] == []
 
@@ -265,7 +271,11 @@ def test_a_branch_is_kept_where_names_do_not_tell_it() -> None:
     assert "Pin: version 595.*\n" in plan(machine("ubuntu2404", HOPPER), source="cuda", branch=595)["preferences"]
     assert plan(machine("rhel9", HOPPER), branch=580)["stream"] == "580-open"
     assert plan(machine("rhel9", PASCAL), branch=580)["stream"] == "580-dkms"
-    assert [plan(machine("rhel9", gpu))["stream"] for gpu in (HOPPER, PASCAL)] == ["open-dkms", "latest-dkms"]
+    assert [plan(machine("rhel9", gpu))["stream"] for gpu in (HOPPER, PASCAL)] == ["open-dkms", "580-dkms"]
+    # The newest of NVIDIA's repository no longer drives it.
+    assert "Pin: version 580.*\n" in plan(machine("debian13", PASCAL, HOPPER), source="cuda")["preferences"]
+    # What a folder holds is known once it is installed.
+    assert [plan(machine("debian13", PASCAL), source=source)["branch"] for source in ("cuda", "folder")] == [580, 0]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +314,24 @@ def test_dkms_for_rhel_is_all_that_comes_from_epel() -> None:
     assert (nvidia["name"], dkms["name"]) == ("serving-triton-nvidia", "serving-triton-nvidia-dkms")
     assert dkms["includepkgs"] == "dkms"
     assert dkms["fingerprints"] == ["94E279EB8D8F25B21810ADF121EA45AB2F86D6A1"]
+    assert dkms["gpgkey"] == "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-8"
     assert len(plan(machine("rhel8", HOPPER), dkms_repository_url="none")["rpm_repositories"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "gpgkey"),
+    [
+        ("https://mirror.example/epel/", "", "https://mirror.example/epel/RPM-GPG-KEY-EPEL-9"),
+        ("https://mirror.example/epel/", "https://mirror.example/key", "https://mirror.example/key"),
+        ("file:///srv/dkms/", "", ""),
+        ("file:///srv/dkms/", "file:///srv/dkms/key", "file:///srv/dkms/key"),
+    ],
+)
+def test_a_mirror_of_dkms_needs_nothing_from_elsewhere(url: str, key: str, gpgkey: str) -> None:
+    options = {"dkms_repository_url": url, "dkms_repository_key": key, "dkms_repository_key_fingerprints": ["aa bb"]}
+    dkms = plan(machine("rhel9", HOPPER), **options)["rpm_repositories"][1]
+    assert (dkms["gpgkey"], dkms["gpgcheck"], dkms["fingerprints"]) == (gpgkey, bool(gpgkey), ["AABB"] if gpgkey else [])
+    assert dkms["baseurl"] == url
 
 
 def test_missing_components_come_from_where_the_distribution_comes() -> None:
@@ -339,6 +366,20 @@ def test_kernels_without_headers_are_asked_for() -> None:
     assert plan(machine("debian12", HOPPER, architecture="aarch64"))["headers"] == ["linux-headers-arm64"]
     assert plan(machine("rhel8", HOPPER))["headers"] == ["kernel-devel", "kernel-headers"]
     assert plan(machine("rhel9", HOPPER))["headers"] == ["kernel-devel-matched", "kernel-headers"]
+
+
+@pytest.mark.parametrize(
+    ("release", "package"),
+    [
+        ("5.14.0-503.11.1.el9_5.x86_64", "kernel-devel-5.14.0-503.11.1.el9_5.x86_64"),
+        ("5.14.0-503.11.1.el9_5.aarch64+64k", "kernel-64k-devel-5.14.0-503.11.1.el9_5.aarch64"),
+        ("5.15.0-206.153.7.el9uek.x86_64", "kernel-uek-devel-5.15.0-206.153.7.el9uek.x86_64"),
+    ],
+)
+def test_kernels_of_rhel_name_their_headers(release: str, package: str) -> None:
+    target = machine("rhel9", HOPPER)
+    target["gpu"]["kernels"] = [{**RUNNING, "release": release}]
+    assert plan(target)["exact_headers"] == [package]
 
 
 def test_a_folder_brings_its_own_packages() -> None:

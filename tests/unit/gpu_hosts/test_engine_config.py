@@ -224,3 +224,15 @@ def test_what_the_engine_refuses_is_not_put_in_place(tmp_path: Path) -> None:
     assert engine.path.read_text() == '{"bad": 1}'
     assert sorted(path.name for path in engine.path.parent.iterdir()) == ["daemon.json"]
     assert not Path(engine.place.record).exists()
+
+
+def test_what_may_be_secret_stays_so(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    engine.path.parent.mkdir()
+    engine.path.write_text('{"proxies": {"https-proxy": "http://user:canary@proxy.example"}}')
+    engine.path.chmod(0o600)
+    records = Path(engine.place.record).parent
+    records.mkdir(mode=0o755)
+    engine.run(Wanted())
+    assert "canary" in Path(engine.place.record).read_text() + engine.path.read_text()
+    assert [path.stat().st_mode & 0o777 for path in (records, engine.path)] == [0o700, 0o600]
