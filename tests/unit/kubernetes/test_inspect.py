@@ -126,7 +126,7 @@ def test_what_a_deployments_pods_refer_to() -> None:
 @pytest.mark.parametrize(("pods", "spare"), [([], 1), (None, 0)])
 def test_gpus_are_spare_only_where_pods_may_be_read(pods: list[Any] | None, spare: int) -> None:
     node = {
-        "metadata": {"name": "a"},
+        "metadata": {"name": "a", "labels": {}},
         "status": {"allocatable": {"nvidia.com/gpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]},
     }
     wanted = Wanted(gpus=sizing.Wanted("nvidia.com/gpu"))
