@@ -35,6 +35,10 @@ options:
     description: GPUs that are free, see P(serving.triton.spare_gpus#filter).
     type: int
     default: 0
+  startup:
+    description: The chart's C(probes.startup). Of it C(budgetSeconds), C(baseSeconds) and C(bytesPerSecond) count.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -63,10 +67,12 @@ _value:
 """
 
 
-def chart_sizing(memory: Mapping[str, Any], replicas: int = 1, gpus: int = 0, spare: int = 0) -> dict[str, Any]:
+def chart_sizing(
+    memory: Mapping[str, Any], replicas: int = 1, gpus: int = 0, spare: int = 0, startup: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The filter."""
     size, instances = int(memory.get("bytes", 0)), int(memory.get("python_instances", 0))
-    startup = sizing.startup_seconds(size)
+    seconds = _startup(size, startup or {})
     rollout = sizing.rollout(int(replicas), int(gpus), int(spare))
     surge = rollout["maxSurge"] if isinstance(rollout["maxSurge"], int) else 1
     return {
@@ -75,11 +81,16 @@ def chart_sizing(memory: Mapping[str, Any], replicas: int = 1, gpus: int = 0, sp
             "sharedMemory": {"pythonInstances": instances},
             "rollout": {"spareGpus": int(spare)},
         },
-        "startup_seconds": startup,
-        "rollout_seconds": sizing.rollout_seconds(startup, int(replicas), surge),
+        "startup_seconds": seconds,
+        "rollout_seconds": sizing.rollout_seconds(seconds, int(replicas), surge),
         "shm_mebibytes": sizing.shared_memory_mebibytes(instances),
         "rollout": rollout,
     }
+
+
+def _startup(size: int, probe: Mapping[str, Any]) -> int:
+    base, rate = int(probe.get("baseSeconds", sizing.BASE_SECONDS)), int(probe.get("bytesPerSecond", sizing.BYTES_PER_SECOND))
+    return int(probe.get("budgetSeconds") or 0) or sizing.startup_seconds(size, base, rate)
 
 
 class FilterModule:

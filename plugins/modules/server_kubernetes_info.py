@@ -115,17 +115,17 @@ denied:
 namespace:
   description:
     - Whether the namespace C(exists), and whether it is C(ours), made by this collection.
-    - Then C(others) is what it holds besides the release.
+    - Then C(others) is what it holds besides the release, and the kinds that may not be listed.
   type: dict
   returned: success
   sample: {exists: true, ours: true, others: [release speech]}
 release:
   description:
     - C(status) and C(revision) of the release as Helm keeps them, V(absent) and 0 without one.
-    - C(deployed) is the last revision that was deployed, 0 for none.
+    - C(deployed) is the last revision that was deployed, 0 for none; the one C(before) while only its pods are ready.
   type: dict
   returned: success
-  sample: {status: deployed, revision: 3, deployed: 3}
+  sample: {status: deployed, revision: 3, deployed: 3, before: 2}
 secrets:
   description: Names of the Secrets that the role has made for the release, the oldest first.
   type: list
@@ -133,10 +133,20 @@ secrets:
   returned: success
   sample: [vision-store-2c26b46b]
 deployment:
-  description: Its C(name), C(uid), C(generation), C(replicas), C(ready) ones and C(image); empty without one.
+  description:
+    - Its C(name), C(uid), C(generation), C(replicas), C(ready) ones and C(image); empty without one.
+    - C(secrets) are those that its pods refer to, C(annotations) the pods'.
   type: dict
   returned: success
-  sample: {name: vision, uid: 1f0c9a3e, generation: 2, replicas: 3, ready: 3, image: "nvcr.io/nvidia/tritonserver:24.10-py3"}
+  sample:
+    name: vision
+    uid: 1f0c9a3e
+    generation: 2
+    replicas: 3
+    ready: 3
+    image: nvcr.io/nvidia/tritonserver:24.10-py3
+    secrets: [vision-secrets-2c26b46b68]
+    annotations: {serving.triton/models: 9f86d081884c7d65}
 rollout:
   description: How far its rollout is, in words.
   type: str

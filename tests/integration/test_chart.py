@@ -283,6 +283,17 @@ def test_models_are_copied_before_the_server_starts(name: str, remote: str, new:
     assert container["volumeMounts"][1] == {"name": "models", "mountPath": "/models"}
 
 
+def test_what_copies_models_has_the_mounts_that_users_add() -> None:
+    """A store's credentials may be a file of a volume of theirs."""
+    mount = {"name": "google", "mountPath": "/google"}
+    values = {
+        "modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "gs://models"}},
+        "extraVolumes": [{"name": "google", "emptyDir": {}}],
+        "extraVolumeMounts": [mount],
+    }
+    assert mount in render(values, "helm4", NEWEST).pod["spec"]["initContainers"][-1]["volumeMounts"]
+
+
 def test_a_claim_may_outlive_the_release(new: dict[str, Rendered]) -> None:
     kept, gone = (
         new["pvc-cached-copy"].one("PersistentVolumeClaim", end)["metadata"].get("annotations", {}) for end in ("-models", "-cache")
@@ -565,7 +576,13 @@ def test_ingresses_and_routes(new: dict[str, Rendered]) -> None:
     route = new["gateway-api"].one("GRPCRoute")["spec"]
     assert route["parentRefs"] == [{"name": "public", "namespace": "gateways", "sectionName": "https"}]
     assert route["rules"][0]["backendRefs"] == [{"name": "rel-triton", "port": 8001}]
+    assert new["gateway-api"].one("HTTPRoute")["spec"]["rules"][0]["backendRefs"][0]["port"] == 8000
     own = new["gateway of its own"]
+    # One host for both: a Gateway would take one of two routes.
+    assert not own.all("GRPCRoute")
+    grpc_path, rest_path = own.one("HTTPRoute")["spec"]["rules"]
+    assert grpc_path["matches"] == [{"path": {"type": "PathPrefix", "value": "/inference.GRPCInferenceService"}}]
+    assert [each["backendRefs"][0]["port"] for each in (grpc_path, rest_path)] == [8001, 8000]
     assert own.one("HTTPRoute")["spec"]["parentRefs"] == [{"name": own.one("Gateway")["metadata"]["name"]}]
 
 

@@ -144,7 +144,8 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster) -> None:
         assert {each["targetLabel"]: each["replacement"] for each in monitor["relabelings"]} == {"job": "triton", "service": "localhost"}
         assert cluster.get("prometheusrules", release.name, release.name)["spec"]["groups"]
         assert cluster.get("configmap", f"{release.name}-dashboard", release.name)["data"]
-        kept = list((tmp_path / ".local/state/serving.triton/kubernetes/promise.promise").iterdir())
+        (folder,) = (tmp_path / ".local/state/serving.triton/kubernetes").glob("promise.promise.*")
+        kept = list(folder.iterdir())
         assert {path.name: path.stat().st_mode & 0o777 for path in kept} == {"ca_file": 0o600}
 
     def gone() -> None:

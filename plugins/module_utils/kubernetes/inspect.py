@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..core.wait import Clock
 from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
-from .rollout import is_ready, judge
+from .rollout import Observed, is_ready, judge, new_pods
 from .service import Release, key_of, observe, replicas
 
 # What the role does in the namespace: group, resource, verbs.
@@ -61,7 +61,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "kinds": _kinds(cluster, _MONITORING),
         "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
         "namespace": _namespace(cluster, release, namespace),
-        "release": history(cluster, release) if namespace else _NONE,
+        "release": served(history(cluster, release), seen) if seen else _NONE,
         "secrets": _secrets(cluster, release) if namespace else [],
         "deployment": _deployment(seen.deployment) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
@@ -94,16 +94,57 @@ def _namespace(cluster: Cluster, release: Release, namespace: Object | None) -> 
 
 
 def _others(cluster: Cluster, release: Release) -> list[str]:
-    helm = {each["metadata"]["labels"]["name"] for each in cluster.items(release.core("secrets"), labelSelector="owner=helm")}
-    pods = [each for each in cluster.items(release.core("pods")) if not _belongs(each, release)]
-    claims = cluster.items(release.core("persistentvolumeclaims"))
-    kept = [each for each in claims if not _belongs(each, release) or _is_kept(each)]
-    names = [f"release {name}" for name in sorted(helm - {release.name})]
-    return [*names, *(f"pod {each['metadata']['name']}" for each in pods), *(f"claim {each['metadata']['name']}" for each in kept)]
+    found: list[str] = []
+    for kind, path in _CONTENTS.items():
+        things = _readable(cluster, path.format(part(release.namespace)))
+        if things is None:
+            found.append(f"each {kind}, which may not be listed")
+        found += sorted({_named(kind, each) for each in things or () if is_others(kind, each, release)})
+    return found
 
 
-def _is_kept(value: Object) -> bool:
-    return (value["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+# What people keep in a namespace, and where it is listed.
+_CONTENTS: Mapping[str, str] = {
+    "secret": "/api/v1/namespaces/{}/secrets",
+    "configmap": "/api/v1/namespaces/{}/configmaps",
+    "service": "/api/v1/namespaces/{}/services",
+    "claim": "/api/v1/namespaces/{}/persistentvolumeclaims",
+    "pod": "/api/v1/namespaces/{}/pods",
+    "deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "replicaset": "/apis/apps/v1/namespaces/{}/replicasets",
+    "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets",
+    "daemonset": "/apis/apps/v1/namespaces/{}/daemonsets",
+    "job": "/apis/batch/v1/namespaces/{}/jobs",
+    "cronjob": "/apis/batch/v1/namespaces/{}/cronjobs",
+}
+# What the cluster, OpenShift and Istio put into every namespace.
+_EVERYWHERE = ("kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert")
+# Who owns others is counted itself. What is left of one that is gone leaves too.
+_OWNERS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
+
+
+def _named(kind: str, value: Object) -> str:
+    """Helm keeps a release in Secrets of its own."""
+    labels = value["metadata"].get("labels") or {}
+    return f"release {labels['name']}" if kind == "secret" and labels.get("owner") == "helm" else f"{kind} {value['metadata']['name']}"
+
+
+def is_others(kind: str, value: Object, release: Release) -> bool:
+    """Whether an object of the release's namespace would be lost to somebody else if the namespace went with the release."""
+    metadata = value["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    if kind == "secret" and labels.get("owner") == "helm":
+        return bool(labels["name"] != release.name)
+    if metadata.get("deletionTimestamp") or any(
+        each.get("controller") and each["kind"] in _OWNERS for each in metadata.get("ownerReferences") or ()
+    ):
+        return False
+    if kind == "configmap" and metadata["name"] in _EVERYWHERE:
+        return False
+    if annotations.get("kubernetes.io/service-account.name") == "default":
+        return False
+    ours = _belongs(value, release) or annotations.get("meta.helm.sh/release-name") == release.name
+    return not ours or annotations.get("helm.sh/resource-policy") == "keep"
 
 
 def _kinds(cluster: Cluster, group: str) -> list[str]:
@@ -138,18 +179,27 @@ def _may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
 
 # --- the release
 
-_NONE: Mapping[str, Any] = {"status": "absent", "revision": 0, "deployed": 0}
+_NONE: Mapping[str, Any] = {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
 
 
 def history(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """status: of the last revision, as Helm calls it, or absent. deployed: the last revision that was deployed, 0 for none."""
+    """status: of the last revision, as Helm says, or absent. deployed: the last that was deployed, before: the one before; 0 for none."""
     labels = f"owner=helm,name={release.name}"
     found = [each["metadata"]["labels"] for each in cluster.items(release.core("secrets"), labelSelector=labels)]
     revisions = sorted((int(each["version"]), each["status"]) for each in found)
     if not revisions:
         return dict(_NONE)
-    good = [number for number, status in revisions if status in ("deployed", "superseded")]
-    return {"status": revisions[-1][1], "revision": revisions[-1][0], "deployed": max(good, default=0)}
+    before, deployed = [0, 0, *(number for number, status in revisions if status in ("deployed", "superseded"))][-2:]
+    return {"status": revisions[-1][1], "revision": revisions[-1][0], "deployed": deployed, "before": before}
+
+
+def served(found: dict[str, Any], seen: Observed) -> dict[str, Any]:
+    """`history` without the last revision as the deployed one, where former pods alone are ready: Helm itself does not wait."""
+    ready = [pod for pod in seen.pods if is_ready(pod)]
+    new = {pod["metadata"]["name"] for pod in new_pods(seen)}
+    if found["deployed"] < found["revision"] or not ready or any(pod["metadata"]["name"] in new for pod in ready):
+        return found
+    return {**found, "deployed": found["before"] or found["deployed"]}
 
 
 PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
@@ -175,7 +225,8 @@ def _secrets(cluster: Cluster, release: Release) -> list[str]:
 def _deployment(deployment: Object | None) -> dict[str, Any]:
     if deployment is None:
         return {}
-    containers = deployment["spec"]["template"]["spec"]["containers"]
+    template = deployment["spec"]["template"]
+    containers = template["spec"]["containers"]
     return {
         "name": deployment["metadata"]["name"],
         "uid": deployment["metadata"]["uid"],
@@ -183,7 +234,21 @@ def _deployment(deployment: Object | None) -> dict[str, Any]:
         "replicas": int(deployment["spec"].get("replicas", 1)),
         "ready": int((deployment.get("status") or {}).get("readyReplicas", 0)),
         "image": next((each["image"] for each in containers if each["name"] == "triton"), ""),
+        "secrets": sorted(set(_secret_names(template["spec"]))),
+        "annotations": dict((template.get("metadata") or {}).get("annotations") or {}),
     }
+
+
+def _secret_names(value: Any) -> Iterator[str]:
+    """Those that a pod's containers and volumes refer to."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if key in ("secret", "secretRef", "secretKeyRef") and isinstance(each, Mapping):
+                yield each.get("secretName") or each.get("name") or ""
+            yield from _secret_names(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _secret_names(each)
 
 
 # --- how it is reached
@@ -225,7 +290,7 @@ def _service(service: Object) -> dict[str, Any]:
 
 def _node_addresses(cluster: Cluster) -> list[str]:
     """Addresses of ready nodes, those outside first; empty where nodes may not be read."""
-    found = [_addresses(node) for node in _readable(cluster, "/api/v1/nodes") if is_ready(node)]
+    found = [_addresses(node) for node in _readable(cluster, "/api/v1/nodes") or () if is_ready(node)]
     return [each[kind] for each in found for kind in ("ExternalIP", "InternalIP") if kind in each]
 
 
@@ -233,11 +298,12 @@ def _addresses(node: Object) -> dict[str, str]:
     return {each["type"]: each["address"] for each in (node.get("status") or {}).get("addresses") or ()}
 
 
-def _readable(cluster: Cluster, path: str) -> Iterable[Object]:
+def _readable(cluster: Cluster, path: str) -> list[Object] | None:
+    """None where it may not be read."""
     try:
         return cluster.items(path)
     except UnavailableError:
-        return []
+        return None
 
 
 # --- GPUs
@@ -251,6 +317,8 @@ def _spare(cluster: Cluster, release: Release, wanted: Wanted) -> int:
     if wanted.gpus is None:
         return 0
     nodes, pods = _readable(cluster, "/api/v1/nodes"), _readable(cluster, "/api/v1/pods")
+    if nodes is None or pods is None:
+        return 0
     others = [pod for pod in pods if not _belongs(pod, release)]
     free = sizing.spare_gpus(nodes, others, wanted.gpus) - wanted.replicas * wanted.gpus.count
     return wanted.gpus.count if free >= wanted.gpus.count else 0

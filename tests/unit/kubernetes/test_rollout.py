@@ -137,3 +137,12 @@ def test_a_changed_secret_shows_that_it_changed_and_nothing_of_it(diff: Any) -> 
     assert not [line for line in lines if "Y2FuYXJ5" in line or "LWNhbmFyeQ" in line]
     assert diff.compare(diff.objects(before), diff.objects(before)) == []
     assert diff.compare({}, diff.objects(after))[:2] == ["--- before: /dev/null", "+++ after: Secret key"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['kind: "Secret"\nmetadata:\n  name: a\ndata: {a: %s}', '{"kind": "Secret", "data": {"a": "%s"}}', "kind: List\nitems:\n- data: %s"],
+)
+def test_secrets_in_other_spellings_are_hidden_too(diff: Any, text: str) -> None:
+    before, after = (diff.objects([text % key]) for key in ("canary-1", "canary-2"))
+    assert not [line for line in [*diff.compare(before, after), *diff.compare({}, after)] if "canary" in line]

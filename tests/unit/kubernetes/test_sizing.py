@@ -117,3 +117,12 @@ def test_what_a_repository_wants_of_the_chart() -> None:
         "shm_mebibytes": 320,
         "rollout": {"maxSurge": 2, "maxUnavailable": 0},
     }
+
+
+@pytest.mark.parametrize(
+    ("startup", "seconds"),
+    [({"budgetSeconds": 2000}, 2000), ({"baseSeconds": 1000, "bytesPerSecond": 1_000_000}, 9000), ({"periodSeconds": 5}, 460)],
+)
+def test_the_probe_of_the_values_gives_the_time_of_a_start(startup: dict[str, int], seconds: int) -> None:
+    sized = chart_sizing.chart_sizing({"bytes": 8_000_000_000}, replicas=2, startup=startup)
+    assert (sized["startup_seconds"], sized["rollout_seconds"]) == (seconds, 600 + 2 * seconds)

@@ -69,6 +69,9 @@ volumeMounts:
   {{- with include "triton.storeMounts" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- define "triton.condaContainer" -}}

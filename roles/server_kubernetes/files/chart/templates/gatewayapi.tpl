@@ -21,7 +21,11 @@ spec:
 {{- if not $parents }}
 {{- fail "gatewayApi: no Gateway. Give gatewayApi.parentRefs, or set gatewayApi.gateway.create." }}
 {{- end }}
-{{- /* gRPC is told from HTTP by its host or, where that is the same, by the service's name in the path. */}}
+{{- /* A host belongs to one route: of an HTTPRoute and a GRPCRoute for the same a Gateway takes one alone. There gRPC is told by its path. */}}
+{{- $alone := list }}
+{{- if $g.hostnames }}
+{{- range $g.grpcHostnames }}{{- if not (has . $g.hostnames) }}{{- $alone = append $alone . }}{{- end }}{{- end }}
+{{- end }}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -33,8 +37,13 @@ spec:
   hostnames: {{ toJson . }}
   {{- end }}
   rules:
+    {{- if or (not $alone) (lt (len $alone) (len $g.grpcHostnames)) }}
+    - matches: [{path: {type: PathPrefix, value: /inference.GRPCInferenceService}}]
+      backendRefs: [{name: {{ $name }}, port: {{ int .Values.service.ports.grpc }}}]
+    {{- end }}
     - matches: [{path: {type: PathPrefix, value: /v2}}]
       backendRefs: [{name: {{ $name }}, port: {{ int .Values.service.ports.http }}}]
+{{- if $alone }}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -42,10 +51,9 @@ metadata:
   {{- include "triton.metadata" (dict "root" . "name" (printf "%s-grpc" $name) "annotations" $g.annotations) | nindent 2 }}
 spec:
   parentRefs: {{- toYaml $parents | nindent 4 }}
-  {{- with $g.grpcHostnames }}
-  hostnames: {{ toJson . }}
-  {{- end }}
+  hostnames: {{ toJson $alone }}
   rules:
     - matches: [{method: {type: Exact, service: inference.GRPCInferenceService}}]
       backendRefs: [{name: {{ $name }}, port: {{ int .Values.service.ports.grpc }}}]
+{{- end }}
 {{- end }}

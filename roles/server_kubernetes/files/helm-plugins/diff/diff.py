@@ -56,13 +56,16 @@ def objects(texts: list[str]) -> dict[str, str]:
 
 
 def _title(body: str) -> str:
-    kind = re.search(r"(?m)^kind: *(\S+)", body)
-    name = re.search(r"(?m)^metadata:\n(?:  .*\n)*?  name: *(\S+)", body + "\n")
+    kind = re.search(r"(?m)^[\"']?kind[\"']? *: *[\"']?(\w+)", body)
+    name = re.search(r"(?m)^[\"']?metadata[\"']?:\n(?:  .*\n)*?  [\"']?name[\"']?: *(\S+)", body + "\n")
     return f"{kind[1] if kind else '?'} {name[1] if name else '?'}"
 
 
 def hide(title: str, before: str, after: str) -> tuple[str, str]:
-    """Both texts of a Secret without what it holds."""
+    """Both texts of a Secret without what it holds; nothing of a list, or of what is written in JSON, which may hold Secrets."""
+    kind = title.partition(" ")[0]
+    if kind == "?" or kind.endswith("List"):
+        return before and f"{title} {_SAME}", after and f"{title} {_OTHER if before else _SAME}"
     if not title.startswith("Secret "):
         return before, after
     old, new = _entries(before), _entries(after)
@@ -77,11 +80,15 @@ def _entries(body: str) -> dict[str, str]:
     section = ""
     for line in body.splitlines():
         if not line.startswith(" "):
-            section = line.partition(":")[0]
+            section = _section(line)
         entry = _ENTRY.fullmatch(line)
         if entry and section in ("data", "stringData"):
             found[entry[1]] = entry[2]
     return found
+
+
+def _section(line: str) -> str:
+    return line.partition(":")[0].strip("\"' ")
 
 
 def _hidden(body: str, shown: dict[str, str]) -> str:
@@ -89,13 +96,14 @@ def _hidden(body: str, shown: dict[str, str]) -> str:
     section = ""
     for line in body.splitlines():
         if not line.startswith(" "):
-            section = line.partition(":")[0]
-        inside = section in ("data", "stringData") and line.startswith(" ")
+            section = _section(line)
+        inside = section in ("data", "stringData") and line.startswith((" ", "}"))
         entry = _ENTRY.fullmatch(line) if inside else None
         if entry:
             lines.append(f"  {entry[1]}: {shown[entry[1]]}")
         elif not inside:
-            lines.append(line)
+            # Its values may be on the same line.
+            lines.append(f"{section}:" if section in ("data", "stringData") else line)
     return "\n".join(lines)
 
 

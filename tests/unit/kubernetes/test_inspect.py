@@ -1,0 +1,133 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What of a namespace is somebody else's, which revision serves, and what is said where the cluster does not tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes import sizing
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.cluster import Cluster
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.inspect import OURS, Wanted, inspect
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.service import Release
+
+RELEASE = Release("vision", "inference")
+CORE, APPS, BATCH = (f"{each}/namespaces/inference" for each in ("/api/v1", "/apis/apps/v1", "/apis/batch/v1"))
+NAMESPACE = {"metadata": {"name": "inference", "labels": {"app.kubernetes.io/managed-by": OURS}}}
+REVISION = "deployment.kubernetes.io/revision"
+PROJECTED = {"sources": [{"secret": {"name": "second"}}]}
+Listed = Mapping[str, list[dict[str, Any]] | None]
+
+
+def inspected(lists: Listed, wanted: Wanted | None = None) -> dict[str, Any]:
+    """lists: path → objects, None for those that may not be read."""
+
+    def send(_method: str, target: str, _headers: Mapping[str, str], _body: bytes) -> tuple[int, bytes]:
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        selector = dict(each.split("=") for each in query.get("labelSelector", [""])[0].split(",") if each)
+        if path == "/api/v1/namespaces/inference":
+            return 200, json.dumps(NAMESPACE).encode()
+        things = lists.get(path, [])
+        chosen = [each for each in things or () if selector.items() <= each["metadata"]["labels"].items()]
+        return (403, b"{}") if things is None else (200, json.dumps({"items": chosen}).encode())
+
+    return inspect(Cluster(send, "https://cluster"), RELEASE, wanted or Wanted())
+
+
+def thing(name: str, owner: str = "", labels: Any = None, kind: str = "", **more: Any) -> dict[str, Any]:
+    owners = [{"uid": owner, "kind": kind, "controller": True}] if owner else []
+    metadata = {"name": name, "uid": name, "namespace": "inference", "labels": labels or {}, "ownerReferences": owners}
+    return {"metadata": {**metadata, **more}}
+
+
+MINE = {"app.kubernetes.io/instance": "vision"}
+HELM = {"meta.helm.sh/release-name": "vision"}
+
+
+def helm(number: int, status: str, name: str = "vision") -> dict[str, Any]:
+    return thing(f"sh.helm.{name}.{number}", labels={"owner": "helm", "name": name, "version": str(number), "status": status})
+
+
+@pytest.mark.parametrize(
+    ("lists", "others"),
+    [
+        ({f"{CORE}/secrets": [helm(1, "deployed"), thing("mine", labels=MINE), thing("extra", annotations=HELM)]}, []),
+        ({f"{CORE}/configmaps": [thing("kube-root-ca.crt")], f"{CORE}/pods": [thing("left", "gone", kind="ReplicaSet")]}, []),
+        ({f"{CORE}/secrets": [thing("token", annotations={"kubernetes.io/service-account.name": "default"})]}, []),
+        ({f"{APPS}/deployments": [thing("leaving", deletionTimestamp="2026-01-01T00:00:00Z")]}, []),
+        ({f"{CORE}/secrets": [thing("password")]}, ["secret password"]),
+        ({f"{CORE}/configmaps": [thing("settings")]}, ["configmap settings"]),
+        ({f"{APPS}/deployments": [thing("web")], f"{BATCH}/cronjobs": [thing("nightly")]}, ["deployment web", "cronjob nightly"]),
+        ({f"{CORE}/pods": [thing("alone"), thing("custom", "x", kind="Workflow")]}, ["pod alone", "pod custom"]),
+        ({f"{BATCH}/jobs": None}, ["each job, which may not be listed"]),
+        (
+            {f"{CORE}/persistentvolumeclaims": [thing("models", labels=MINE, annotations={"helm.sh/resource-policy": "keep"})]},
+            ["claim models"],
+        ),
+    ],
+)
+def test_a_namespace_goes_only_with_what_is_ours(lists: Listed, others: list[str]) -> None:
+    assert inspected(lists)["namespace"] == {"exists": True, "ours": True, "others": others}
+
+
+def test_another_release_of_helm_is_told_by_its_name() -> None:
+    found = inspected({f"{CORE}/secrets": [helm(1, "superseded", "speech"), helm(2, "deployed", "speech")]})
+    assert found["namespace"]["others"] == ["release speech"]
+
+
+def rolling(ready: str) -> Listed:
+    """An interrupted rollout. ready: the ReplicaSet whose pod is ready, old or new."""
+    template = {
+        "metadata": {"annotations": {"serving.triton/models": "abc"}},
+        "spec": {
+            "containers": [{"name": "triton", "image": "a:1", "envFrom": [{"secretRef": {"name": "third"}}],
+                            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "first", "key": "A"}}}]}],
+            "volumes": [{"name": "google", "secret": {"secretName": "first"}}, {"name": "all", "projected": PROJECTED}],
+        },
+    }  # fmt: skip
+    deployment = {
+        **thing("d", labels=MINE, annotations={REVISION: "3"}),
+        "spec": {"template": template, "replicas": 1},
+        "status": {"readyReplicas": 1},
+    }
+    sets = [thing(uid, "d", MINE, "Deployment", annotations={REVISION: number}) for uid, number in (("old", "2"), ("new", "3"))]
+    pods = [
+        {**thing(f"p-{uid}", uid, MINE, "ReplicaSet"), "spec": {"containers": []},
+         "status": {"conditions": [{"type": "Ready", "status": str(uid == ready)}]}}
+        for uid in ("old", "new")
+    ]  # fmt: skip
+    revisions = [helm(1, "superseded"), helm(2, "superseded"), helm(3, "deployed")]
+    return {f"{CORE}/secrets": revisions, f"{APPS}/deployments": [deployment], f"{APPS}/replicasets": sets, f"{CORE}/pods": pods}
+
+
+@pytest.mark.parametrize(("ready", "deployed"), [("new", 3), ("old", 2), ("", 3)])
+def test_the_revision_to_go_back_to_is_one_that_served(ready: str, deployed: int) -> None:
+    release = inspected(rolling(ready))["release"]
+    assert (release["status"], release["revision"], release["deployed"]) == ("deployed", 3, deployed)
+
+
+def test_a_revision_that_was_interrupted_does_not_hide_the_deployed_one() -> None:
+    lists = rolling("old")
+    pending = {**lists, f"{CORE}/secrets": [helm(1, "superseded"), helm(2, "deployed"), helm(3, "pending-upgrade")]}
+    assert inspected(pending)["release"]["deployed"] == 2
+
+
+def test_what_a_deployments_pods_refer_to() -> None:
+    deployment = inspected(rolling("new"))["deployment"]
+    assert deployment["secrets"] == ["first", "second", "third"]
+    assert deployment["annotations"] == {"serving.triton/models": "abc"}
+
+
+@pytest.mark.parametrize(("pods", "spare"), [([], 1), (None, 0)])
+def test_gpus_are_spare_only_where_pods_may_be_read(pods: list[Any] | None, spare: int) -> None:
+    node = {
+        "metadata": {"name": "a", "labels": {}},
+        "status": {"allocatable": {"nvidia.com/gpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    wanted = Wanted(gpus=sizing.Wanted("nvidia.com/gpu"))
+    assert inspected({"/api/v1/nodes": [node], "/api/v1/pods": pods}, wanted)["spare_gpus"] == spare
