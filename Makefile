@@ -64,9 +64,10 @@ integration: test-env ## Run the tests against real servers
 test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the stand-in, or SERVING_TRITON_TEST_KUBECONFIG
 	pytest -n 2 --dist loadfile tests/unit/kubernetes $(wildcard tests/integration/test_*kubernetes*.py tests/integration/test_chart*.py)
 
-# One run, so that its last lines count everything, what was skipped and why included.
+# One run, so that its last lines count everything, what was skipped and why included. In the files' order: xdist's own begins those of few tests
+# last, which are the long ones here.
 test: test-env lint ## Run all tests: lint, units, integration against real servers
-	pytest -n 2 --dist loadfile tests/unit tests/integration
+	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit tests/integration
 
 # Needs root, podman, runc and mmdebstrap. SCENARIO=gpu_driver runs that one alone.
 molecule: export CONTAINERS_CONF := $(CURDIR)/extensions/molecule/shared/containers.conf
