@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import TransientError, UnavailableError
+from ..core.errors import ServingError
 from ..core.wait import Clock, Probe, RetryPolicy, wait_until
 from .waiting import Patience
 
@@ -36,7 +36,7 @@ def wait_for_gateway(name: str, endpoint: Mapping[str, Any], patience: Patience,
             live = _is_live(place, options)
         except (TlsError, NotServerError):
             raise
-        except (TransientError, UnavailableError) as error:
+        except ServingError as error:
             hopeless = hopeless + 1 if isinstance(error, (UnknownHostError, RestrictedError)) else 0
             if hopeless >= _HOPELESS_LOOKS:
                 raise
@@ -53,6 +53,10 @@ def _is_live(place: Any, options: Any) -> bool:
 
     control = connect(place, place.replicas[0], options)
     try:
-        return bool(control.live())
+        live = bool(control.live())
+        if not live:
+            # Tells the reason, which a health check does not.
+            control.server_metadata()
+        return live
     finally:
         control.close()

@@ -30,6 +30,7 @@ from ansible_collections.serving.triton.plugins.module_utils.eas.waiting import 
 from ansible_collections.serving.triton.plugins.module_utils.server import connect as server_connect
 from ansible_collections.serving.triton.plugins.module_utils.server.endpoint import Endpoint
 from ansible_collections.serving.triton.plugins.module_utils.server.errors import (
+    BusyError,
     ConnectionFailedError,
     RestrictedError,
     UnknownHostError,
@@ -379,6 +380,9 @@ class Gateway:
         if isinstance(answer, Exception):
             raise answer
         return bool(answer)
+
+    def server_metadata(self) -> dict[str, Any]:
+        raise BusyError("the server cannot take the call now (503)", where="x", remedy="Try again later.")
 
     def close(self) -> None:
         """Nothing is held."""
