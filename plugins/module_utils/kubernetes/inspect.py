@@ -60,7 +60,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "server": cluster.url,
         "kinds": _kinds(cluster, _MONITORING),
         "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
-        "namespace": _namespace(cluster, release, namespace),
+        "namespace": namespace_of(cluster, release, namespace),
         "release": served(history(cluster, release), seen) if seen else _NONE,
         "secrets": _secrets(cluster, release) if namespace else [],
         "deployment": _deployment(seen.deployment) if seen else {},
@@ -87,7 +87,7 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def _namespace(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
+def namespace_of(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
     """others: what else is in it, for a namespace of ours alone, which goes with its last release."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
     return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release) if ours else []}
