@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support import tritonserver
 from support.ansible_runs import ROOT
 from support.kubernetes import Cluster, open_cluster, triton_pods
@@ -92,19 +93,37 @@ class Release:
         return found
 
     def killed_helm(self, operation: str) -> None:
-        """A helm that waits for pods which do not become ready, killed."""
+        """A helm that waits for pods which do not become ready, killed. It brings a PodDisruptionBudget, and no PrometheusRule."""
         values = self.folder / "killed.json"
-        values.write_text(
-            json.dumps({**CPU, "modelRepository": {"url": STORE}, "fullnameOverride": self.name, "image": {"repository": "slow"}})
-        )
+        wanted = {
+            "modelRepository": {"url": STORE},
+            "fullnameOverride": self.name,
+            "image": {"repository": "slow"},
+            "podDisruptionBudget": {"enabled": True},
+        }
+        values.write_text(json.dumps({**CPU, **wanted}))
         command = [self.cluster.program("helm"), *operation.split(), self.name, str(CHART), "--namespace", self.name, "--create-namespace"]
         process = subprocess.Popen([*command, "--wait", "--values", str(values)], env=self.cluster.environment(), stdout=subprocess.DEVNULL)
         end = time.monotonic() + 60
-        while not self.pending() and time.monotonic() < end:
+        while not (self.pending() and self.made()) and time.monotonic() < end:
             time.sleep(0.1)
         process.kill()
         process.wait(10)
         assert self.pending(), "the helm was killed too late"
+        assert self.made(), "the helm was killed too early"
+
+    def made(self) -> bool:
+        """Whether all is made that the helm waits for, and what its revision lacks is gone: Helm removes last."""
+        return self.has("poddisruptionbudget") and not self.has("prometheusrules")
+
+    def has(self, kind: str) -> bool:
+        return self.cluster.run("kubectl", "get", kind, self.name, "-n", self.name, rc=None).returncode == 0
+
+    def as_if_killed_earlier(self) -> None:
+        """What the killed Helm has removed is there again."""
+        manifest = self.cluster.helm("get", "manifest", self.name, "--namespace", self.name, "--revision", "1")
+        rules = [each for each in yaml.safe_load_all(manifest) if each["kind"] == "PrometheusRule"]
+        self.cluster.apply(*rules, namespace=self.name)
 
     def pending(self) -> bool:
         labels = f"owner=helm,name={self.name}"
@@ -158,7 +177,7 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster) -> None:
 
 
 def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
-    """Killed while it installed, and while it upgraded: check mode tells what is undone, the run converges, and shows what changed."""
+    """Killed while it installed, at the end of an upgrade and in the midst of one: check mode predicts, the run converges and shows."""
     release = Release(cluster, tmp_path, "killed", {"server_kubernetes_lock_patience": 0})
     release.killed_helm("install")
     assert_clean(release.run())
@@ -166,6 +185,13 @@ def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
     assert release.containers()["image"].startswith("nvcr.io/nvidia/tritonserver")
 
     release.killed_helm("upgrade")
+    release.run()
+    assert release.has("prometheusrules")
+    assert not release.has("poddisruptionbudget")
+
+    # Helm refuses its own way back where what the killed revision lacks is not removed yet.
+    release.killed_helm("upgrade")
+    release.as_if_killed_earlier()
     wanted = release.image("nvidia/next")
     predicted = release.run("--check", **wanted)
     run = release.run("--diff", **wanted)
@@ -174,6 +200,8 @@ def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
     assert "+          image: nvcr.io/nvidia/next:" in run.output
     assert [status for _revision, status in release.status()][-1] == "deployed"
     assert release.containers()["image"].startswith("nvcr.io/nvidia/next")
+    assert release.has("prometheusrules")
+    assert not release.has("poddisruptionbudget")
 
 
 def test_a_bad_rollout_tells_why_and_goes_back(tmp_path: Path, cluster: Cluster) -> None:
