@@ -70,6 +70,12 @@ release:
   type: dict
   returned: success
   sample: {status: deployed, revision: 3, deployed: 3, before: 2, chart: metrics-server, version: 3.13.1, app_version: 0.8.1}
+missing:
+  description: Workloads of the last revision that the namespace has no more.
+  type: list
+  elements: str
+  returned: success
+  sample: [Deployment metrics-server]
 ours:
   description: Whether the role C(serving.triton.helm_release) made it.
   type: bool
