@@ -11,8 +11,7 @@ version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
   - Reads the namespace, the history and the chart of a Helm release of any chart. Values are not read.
-  - The role C(serving.triton.helm_release) decides by it. M(kubernetes.core.helm_info) tells more of a release, but not what a Helm that was
-    killed left, and nothing of the namespace.
+  - The role C(serving.triton.helm_release) decides by it. M(kubernetes.core.helm_info) knows nothing of the namespace.
 options:
   name:
     description: Name of the Helm release, of any chart.

@@ -47,8 +47,12 @@ def chart(version: str, **values: str) -> Chart:
         "sets.yaml": workload("StatefulSet", "state", "serviceName: none"),
         "secret.yaml": SECRET,
     }
-    definition = custom_definition("example.com", "Widget", "widgets", {"type": "object", "properties": {version.replace(".", "_"): {"type": "string"}}})
-    return Chart("agent", version, templates, {"widgets.yaml": json.dumps(definition)}, {"image": PAUSE, "token": "canary-token-77", **values})
+    definition = custom_definition(
+        "example.com", "Widget", "widgets", {"type": "object", "properties": {version.replace(".", "_"): {"type": "string"}}}
+    )
+    return Chart(
+        "agent", version, templates, {"widgets.yaml": json.dumps(definition)}, {"image": PAUSE, "token": "canary-token-77", **values}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def run(cluster: Cluster, folder: Path, variables: dict[str, Any], *flags: str, 
 
 
 def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository: file_server.FileServer) -> None:
-    """The namespace with its labels, definitions of the chart's version, a DaemonSet and a StatefulSet that are waited for, no secret shown."""
+    """The namespace with its labels, the version's definitions, a DaemonSet and a StatefulSet that are waited for, no secret shown."""
     named = {"helm_release_name": "agent", "helm_release_namespace": "agents"}
     variables = {
         **named, "helm_release_chart": "agent", "helm_release_repository": repository.url, "helm_release_version": "1.0.0",
@@ -86,7 +90,7 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository
         assert cluster.get("namespace", "agents")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
         assert cluster.get("daemonset", "agent-node", "agents")["status"]["numberReady"] == 1
         assert cluster.get("statefulset", "agent-state", "agents")["status"]["readyReplicas"] == 1
-        # What changes with the chart's version: its definitions, which Helm itself leaves as they were. What somebody removed is there again.
+        # Definitions change with the chart's version, which Helm itself would not do. What somebody removed is there again.
         cluster.kubectl("delete", "daemonset", "agent-node", "--namespace", "agents")
         newer = run(cluster, tmp_path, {**variables, "helm_release_version": "1.1.0"}, "--diff")
         assert "DaemonSet agent-node is gone." in newer.output
@@ -100,7 +104,11 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository
         assert not list(Path(cluster.environment()["TMPDIR"]).glob("helm-chart-*"))
 
     promise = Promise(
-        role_play(ROLE, variables), {"helm_release_state": "absent"}, canaries=[PASSWORD, "canary-token-77"], after_run=running, after_absent=gone
+        role_play(ROLE, variables),
+        {"helm_release_state": "absent"},
+        canaries=[PASSWORD, "canary-token-77"],
+        after_run=running,
+        after_absent=gone,
     )
     keep(promise, workspace)
 

@@ -54,9 +54,9 @@ class Source:
 def runner(program: str) -> Run:
     def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - the user's helm
                 [program, *arguments], capture_output=True, text=True, timeout=_TIMEOUT, check=False, env={**os.environ, **environment}
-            )  # fmt: skip
+            )
         except subprocess.TimeoutExpired as error:
             raise TransientError(f"helm {arguments[0]} took more than {_TIMEOUT} s", remedy="Look at the network.") from error
         except OSError as error:
@@ -135,7 +135,7 @@ def definitions(path: Path, run: Run) -> list[Any]:
 
     # Those of a monitoring stack are megabytes.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return [each for each in yaml.load_all(_show("crds", path, run), Loader=loader) if each]  # noqa: S506 - a safe one
+    return [each for each in yaml.load_all(_show("crds", path, run), Loader=loader) if each]
 
 
 def _show(what: str, path: Path, run: Run) -> str:

@@ -27,13 +27,18 @@ def record_name(name: str) -> str:
 def look(cluster: Cluster, release: Release) -> dict[str, Any]:
     """Raises UnavailableError for what may not be read."""
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    found = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
+    found: dict[str, Any] = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
     kept = _revision(cluster, release, found["revision"]) if found["revision"] else {}
     chart = (kept.get("chart") or {}).get("metadata") or {}
     return {
         "server": cluster.url,
         "namespace": {**namespace_of(cluster, release, namespace), "labels": _labels(namespace)},
-        "release": {**found, "chart": chart.get("name", ""), "version": chart.get("version", ""), "app_version": chart.get("appVersion", "")},
+        "release": {
+            **found,
+            "chart": chart.get("name", ""),
+            "version": chart.get("version", ""),
+            "app_version": chart.get("appVersion", ""),
+        },
         "missing": _missing(cluster, release, workloads(kept, release.namespace)),
         "ours": _labels(cluster.get(f"{release.core('configmaps')}/{part(record_name(release.name))}")).get(MADE_BY) == OURS,
     }
@@ -77,5 +82,7 @@ _OF_A_WORKLOAD = re.compile(rf"(?m)^[\"']?kind[\"']? *: *[\"']?({'|'.join(PLURAL
 
 
 def _missing(cluster: Cluster, release: Release, wanted: Sequence[tuple[str, str]]) -> list[str]:
-    there = {(kind, each["metadata"]["name"]) for kind in {kind for kind, _name in wanted} for each in cluster.items(release.apps(PLURALS[kind]))}
+    there = {
+        (kind, each["metadata"]["name"]) for kind in {kind for kind, _name in wanted} for each in cluster.items(release.apps(PLURALS[kind]))
+    }
     return [f"{kind} {name}" for kind, name in wanted if (kind, name) not in there]
