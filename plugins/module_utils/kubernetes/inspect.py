@@ -87,19 +87,21 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def namespace_of(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
-    """others: what else is in it, for a namespace of ours alone, which goes with its last release."""
+def namespace_of(cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = ()) -> dict[str, Any]:
+    """others: what else is in it, for a namespace of ours alone, which goes with its last release. together: releases that do not count
+    either, since they go in the same run."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
-    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release) if ours else []}
+    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, together) if ours else []}
 
 
-def _others(cluster: Cluster, release: Release) -> list[str]:
+def _others(cluster: Cluster, release: Release, together: Sequence[str]) -> list[str]:
     found: list[str] = []
+    releases = [release, *(Release(name, release.namespace) for name in together)]
     for kind, path in _CONTENTS.items():
         things = _readable(cluster, path.format(part(release.namespace)))
         if things is None:
             found.append(f"each {kind}, which may not be listed")
-        found += sorted({_named(kind, each) for each in things or () if is_others(kind, each, release)})
+        found += sorted({_named(kind, each) for each in things or () if all(is_others(kind, each, one) for one in releases)})
     return found
 
 
@@ -162,14 +164,14 @@ def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[
     found = [
         f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
         for group, resource, verb in asked
-        if not _may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
+        if not may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
     ]
-    if create_namespace and not _may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
+    if create_namespace and not may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
         found.append("create namespaces")
     return found
 
 
-def _may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
+def may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
     resource, _slash, subresource = attributes["resource"].partition("/")
     spec = {"resourceAttributes": {**attributes, "resource": resource, **({"subresource": subresource} if subresource else {})}}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
