@@ -34,6 +34,7 @@ kind: ConfigMap
 metadata: {name: {{ .Release.Name }}-values}
 data: {values: {{ toJson .Values | quote }}}
 """
+MONITORING = "monitoring.coreos.com/v1"
 OPERATOR_KINDS = {"Prometheus": "prometheuses", "ServiceMonitor": "servicemonitors"}
 
 
@@ -93,12 +94,12 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, archives: 
         assert adapter["replicas"] == 2
         assert values("kube-prometheus-stack")["prometheus"]["prometheusSpec"]["serviceMonitorSelectorNilUsesHelmValues"] is False
         assert cluster.get("deployment", "metrics-server", "kube-system")["metadata"]["resourceVersion"] == before
-        monitor = {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": {"name": "theirs"}, "spec": {}}
-        cluster.apply(monitor)
+        # Not by kubectl, which remembers the kinds that there were.
+        cluster.configured.add(MONITORING, "ServiceMonitor", {"metadata": {"name": "theirs", "namespace": "default"}, "spec": {}})
 
     def gone() -> None:
         assert cluster.kubectl("get", "namespace", "monitoring", rc=1)
-        assert cluster.get("servicemonitors", "theirs")
+        assert cluster.configured.get(MONITORING, "ServiceMonitor", "theirs", "default")
         assert cluster.get("deployment", "metrics-server", "kube-system")["metadata"]["resourceVersion"] == before
         assert not list(Path(cluster.environment()["TMPDIR"]).glob("helm-chart-*"))
 
@@ -137,7 +138,8 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster, archiv
     assert_clean(run)
     told = run.output.replace("\\n", " ")
     for text in (
-        "unknown: cluster_addons_install knows metrics-server", "weak: The credentials for", "may not create namespaces, create clusterroles",
+        "unknown: cluster_addons_install knows metrics-server", "weak: The credentials for",
+        "may not create namespaces, create clusterroles",
         "archives: cluster_addons_archives lacks keda-2.20.2.tgz", "nobody: prometheus-adapter asks a Prometheus",
         "external: Either KEDA or the adapter",
     ):  # fmt: skip

@@ -134,17 +134,21 @@ def _is_ours(value: Object, records: Mapping[str, str]) -> bool:
 
 def _contents(cluster: Cluster, addon: Addon, records: Mapping[str, str]) -> dict[str, Any]:
     """definitions: names of its custom resource definitions. objects: of these kinds, without those of our own releases of addons."""
-    definitions, objects = [], []
+    definitions: list[str] = []
+    objects: list[dict[str, str]] = []
     for group in addon.groups:
-        version = ((cluster.get(f"/apis/{group}") or {}).get("preferredVersion") or {}).get("groupVersion")
-        for resource in (cluster.get(f"/apis/{version}") or {}).get("resources") or [] if version else []:
-            if "/" in resource["name"]:
-                continue
+        version = str(((cluster.get(f"/apis/{group}") or {}).get("preferredVersion") or {}).get("groupVersion") or "")
+        for resource in _resources(cluster, version):
             definitions.append(f"{resource['name']}.{group}")
             for each in cluster.items(f"/apis/{version}/{part(resource['name'])}"):
                 if not _is_ours(each, records) and not each["metadata"].get("ownerReferences"):
                     objects.append(_told(version, resource["kind"], each))
     return {"definitions": sorted(definitions), "objects": objects}
+
+
+def _resources(cluster: Cluster, version: str) -> list[Object]:
+    found = (cluster.get(f"/apis/{version}") or {}).get("resources") or [] if version else []
+    return [each for each in found if "/" not in each["name"]]
 
 
 def _told(version: str, kind: str, value: Object) -> dict[str, str]:
