@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_chart import Source, fetch
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_chart import Source, definitions, fetch
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_release import decoded, workloads
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.rollout import (
     DAEMON_SET,
@@ -87,6 +87,13 @@ def test_what_may_pass_is_tried_again_and_what_cannot_is_not(tmp_path: Path) -> 
     with pytest.raises(UnavailableError, match="401"):
         fetch(source, tmp_path, refused, Still())
     assert len(refused.calls) == 1
+
+
+def test_definitions_are_read_as_kubernetes_reads_them(tmp_path: Path) -> None:
+    """The monitoring stack's list the operators of a matcher, which YAML 1.1 takes for something else."""
+    helm = Helm(tmp_path, (0, "---\nmetadata: {name: a}\nenum:\n- '!='\n- =\n---\n---\nmetadata: {name: b}\n", ""))
+    first, second = definitions(tmp_path, helm)
+    assert (first["enum"], second["metadata"]["name"]) == (["!=", "="], "b")
 
 
 MANIFEST = """---
