@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository
     variables = {
         **named, "helm_release_chart": "agent", "helm_release_repository": repository.url, "helm_release_version": "1.0.0",
         "helm_release_repository_username": "reader", "helm_release_repository_password": PASSWORD,
+        "helm_release_generated_secrets": [{"name": "made", "data": {"user": "admin"}, "generate": ["password", "other"]}],
         "helm_release_namespace_labels": {"pod-security.kubernetes.io/enforce": "privileged"},
     }  # fmt: skip
     workspace = Workspace(tmp_path, env=environment(cluster, tmp_path))
@@ -94,6 +96,10 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository
         assert cluster.get("namespace", "agents")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
         assert cluster.get("daemonset", "agent-node", "agents")["status"]["numberReady"] == 1
         assert cluster.get("statefulset", "agent-state", "agents")["status"]["readyReplicas"] == 1
+        made = {key: b64decode(each).decode() for key, each in cluster.get("secret", "made", "agents")["data"].items()}
+        assert made["user"] == "admin"
+        assert len(made["password"]) == len(made["other"]) == 40
+        assert made["password"] != made["other"]
         # Definitions change with the chart's version, which Helm itself would not do. What somebody removed is there again.
         cluster.kubectl("delete", "daemonset", "agent-node", "--namespace", "agents")
         newer = run(cluster, tmp_path, {**variables, "helm_release_version": "1.1.0"}, "--diff")
