@@ -6,14 +6,39 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubernetes_rollout
-short_description: Wait for the rollout of a release of the chart, and tell why it fails
+short_description: Wait for the rollout of a Helm release, and tell why it fails
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
-  - Waits until every replica of a release of this collection's chart is of the newest template and ready, and none of the former is left.
+  - Waits until every replica of a release of this collection's chart is of the newest template and ready, and none of the former is left;
+    with O(scope) also of other charts' Deployments, DaemonSets and StatefulSets.
   - A failure tells, for each pod that is not ready, what its containers wait for or ended with, which models failed and why, the last
     warnings among its events and the last lines of its log.
 options:
+  scope:
+    description:
+      - V(triton) is a release of this collection's chart, whose replicas are also asked for their models.
+      - V(release) is every Deployment, DaemonSet and StatefulSet that Helm made for the release in O(namespace), or those in O(workloads).
+    type: str
+    choices: [triton, release]
+    default: triton
+  workloads:
+    description:
+      - With O(scope=release), what to wait for in place of all that Helm made, for example what an operator makes.
+      - One that is not there yet is waited for, too.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: Its kind.
+        type: str
+        choices: [Deployment, DaemonSet, StatefulSet]
+        required: true
+      name:
+        description: Its name in O(namespace).
+        type: str
+        required: true
   timeout:
     description: Seconds that the whole rollout may take.
     type: float
@@ -52,6 +77,12 @@ EXAMPLES = r"""
     name: vision
     namespace: inference
     timeout: 1200
+
+- name: Wait for an addon
+  serving.triton.kubernetes_rollout:
+    name: metrics-server
+    namespace: kube-system
+    scope: release
 """
 
 RETURN = r"""
@@ -64,7 +95,7 @@ replicas:
   description: The pods, as RV(serving.triton.server_kubernetes_info#module:replicas).
   type: list
   elements: dict
-  returned: success
+  returned: with O(scope=triton)
   sample: [{name: vision-6d5c-x2x8v, address: 10.244.1.7, node: gpu-1, ready: true, ports: {http: 8000}, restarts: 0}]
 trouble:
   description: What keeps pods from being ready, a text each.
@@ -80,13 +111,17 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.cluster import connect, missing_client
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
-from ..module_utils.kubernetes.service import Patience, Release, replicas, wait
+from ..module_utils.kubernetes.rollout import PLURALS
+from ..module_utils.kubernetes.service import Patience, Release, Waiting, replicas, wait, wait_for_workloads
 from ..module_utils.module import run_info
 from ..module_utils.stores.progress_file import progress_in
 
+WORKLOAD = {"kind": {"type": "str", "choices": list(PLURALS), "required": True}, "name": {"type": "str", "required": True}}
 OPTIONS = {
     **CLUSTER,
     **SERVICE,
+    "scope": {"type": "str", "choices": ["triton", "release"], "default": "triton"},
+    "workloads": {"type": "list", "elements": "dict", "options": WORKLOAD, "default": []},
     "timeout": {"type": "float", "default": 900},
     "patience": {"type": "float", "default": 30},
     "progress_file": {"type": "path"},
@@ -102,8 +137,13 @@ def main() -> None:
         if missing:
             raise missing
         release = Release(params["name"], params["namespace"], params["key_header"])
+        patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
-            seen, verdict = wait(connect(params), release, Patience(params["timeout"], params["patience"]), tell)
+            waiting = Waiting(connect(params), release, patience, tell)
+            if params["scope"] == "release":
+                wanted = [(each["kind"], each["name"]) for each in params["workloads"]]
+                return {"rollout": wait_for_workloads(waiting, wanted).text}
+            seen, verdict = wait(waiting)
         return {"rollout": verdict.text, "replicas": replicas(seen.pods)}
 
     run_info(module, read)

@@ -17,6 +17,7 @@ from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
 from .rollout import Observed, is_ready, judge, new_pods
+from .selection import selections
 from .service import Release, key_of, observe, replicas
 
 # What the role does in the namespace: group, resource, verbs.
@@ -40,13 +41,15 @@ _CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty."""
+    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty.
+    monitoring: whether to read by which labels objects are monitored."""
 
     permissions: bool = False
     gpus: sizing.Wanted | None = None
     replicas: int = 1
     access: str = ""
     grpc_tls: bool = False
+    monitoring: bool = False
 
 
 def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "server": cluster.url,
         "kinds": _kinds(cluster, _MONITORING),
         "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
-        "namespace": _namespace(cluster, release, namespace),
+        "namespace": namespace_of(cluster, release, namespace),
         "release": served(history(cluster, release), seen) if seen else _NONE,
         "secrets": _secrets(cluster, release) if namespace else [],
         "deployment": _deployment(seen.deployment) if seen else {},
@@ -71,6 +74,8 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "nodes": _node_addresses(cluster),
         "spare_gpus": _spare(cluster, release, wanted),
     }
+    if wanted.monitoring:
+        found["monitoring"] = _monitoring(cluster, release, namespace) if found["kinds"] else {}
     if not wanted.access:
         return found
     way = choose(wanted.access, found["pods_answer"])
@@ -87,19 +92,21 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def _namespace(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
-    """others: what else is in it, for a namespace of ours alone, which goes with its last release."""
+def namespace_of(cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = ()) -> dict[str, Any]:
+    """others: what else is in it, for a namespace of ours alone, which goes with its last release. together: releases that do not count
+    either, since the same run has removed them, or would have."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
-    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release) if ours else []}
+    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, together) if ours else []}
 
 
-def _others(cluster: Cluster, release: Release) -> list[str]:
+def _others(cluster: Cluster, release: Release, together: Sequence[str]) -> list[str]:
     found: list[str] = []
+    releases = [release, *(Release(name, release.namespace) for name in together)]
     for kind, path in _CONTENTS.items():
         things = _readable(cluster, path.format(part(release.namespace)))
         if things is None:
             found.append(f"each {kind}, which may not be listed")
-        found += sorted({_named(kind, each) for each in things or () if is_others(kind, each, release)})
+        found += sorted({_named(kind, each) for each in things or () if all(is_others(kind, each, one) for one in releases)})
     return found
 
 
@@ -147,6 +154,15 @@ def is_others(kind: str, value: Object, release: Release) -> bool:
     return not ours or annotations.get("helm.sh/resource-policy") == "keep"
 
 
+def _monitoring(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
+    """Who monitors objects of the namespace; empty where that may not be read."""
+    prometheuses = _readable(cluster, f"/apis/{_MONITORING}/v1/prometheuses")
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    if prometheuses is None:
+        return {}
+    return selections(prometheuses, _readable(cluster, "/apis/apps/v1/deployments") or [], release.namespace, labels)
+
+
 def _kinds(cluster: Cluster, group: str) -> list[str]:
     """The kinds of an operator's API group, where it is served."""
     resources = (cluster.get(f"/apis/{group}/v1") or {}).get("resources") or []
@@ -162,14 +178,14 @@ def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[
     found = [
         f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
         for group, resource, verb in asked
-        if not _may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
+        if not may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
     ]
-    if create_namespace and not _may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
+    if create_namespace and not may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
         found.append("create namespaces")
     return found
 
 
-def _may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
+def may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
     resource, _slash, subresource = attributes["resource"].partition("/")
     spec = {"resourceAttributes": {**attributes, "resource": resource, **({"subresource": subresource} if subresource else {})}}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}

@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether a Deployment's rollout is done, goes on or is stuck, and sentences on why. Pure."""
+"""Whether the rollout of a Deployment, DaemonSet or StatefulSet is done, goes on or is stuck, and sentences on why. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 Object = Mapping[str, Any]
 DONE, GOING, STUCK = "done", "going", "stuck"
+DEPLOYMENT, DAEMON_SET, STATEFUL_SET = "Deployment", "DaemonSet", "StatefulSet"
+# Kind → its name in the API.
+PLURALS = {DEPLOYMENT: "deployments", DAEMON_SET: "daemonsets", STATEFUL_SET: "statefulsets"}
 _REVISION = "deployment.kubernetes.io/revision"
 # Reasons of a waiting container that seldom pass by themselves. The kubelet tries again, so only their persistence counts.
 _BAD = (
@@ -40,7 +43,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Observed:
-    """What belongs to one release. deployment: None for none. index: a pod's name → its models. logs: a pod's name → its last lines."""
+    """What belongs to one workload. deployment: it, whatever its kind; None for none. index: a pod's name → its models.
+    logs: a pod's name → its last lines."""
 
     deployment: Object | None = None
     replica_sets: Sequence[Object] = ()
@@ -48,26 +52,68 @@ class Observed:
     events: Sequence[Object] = ()
     index: Mapping[str, Sequence[Model]] = field(default_factory=dict)
     logs: Mapping[str, str] = field(default_factory=dict)
+    kind: str = DEPLOYMENT
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Pods that are wanted, are of the newest template, are ready, and all that are there."""
+
+    wanted: int
+    new: int
+    ready: int
+    all: int
 
 
 def judge(seen: Observed) -> Verdict:
-    deployment = seen.deployment
-    if deployment is None:
-        return Verdict(STUCK, "there is no Deployment", final=True)
-    spec, status = deployment["spec"], deployment.get("status") or {}
-    wanted = int(spec.get("replicas", 1))
-    updated, ready, all_of_them = (int(status.get(f"{name}Replicas", 0)) for name in ("updated", "available", ""))
-    all_of_them = int(status.get("replicas", 0))
-    text = f"{min(updated, wanted)} of {wanted} replicas are new, {ready} ready"
-    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"].get("generation", 0)):
+    workload = seen.deployment
+    if workload is None:
+        return Verdict(STUCK, f"there is no {seen.kind}", final=True)
+    counts = _counts(seen.kind, workload["spec"], workload.get("status") or {})
+    text = f"{min(counts.new, counts.wanted)} of {counts.wanted} replicas are new, {counts.ready} ready"
+    if int((workload.get("status") or {}).get("observedGeneration", 0)) < int(workload["metadata"].get("generation", 0)):
         return Verdict(GOING, "the cluster has not seen it yet")
-    if updated >= wanted and all_of_them <= updated and ready >= wanted:
-        return Verdict(DONE, f"{wanted} of {wanted} replicas are ready")
+    if counts.new >= counts.wanted and counts.all <= counts.new and counts.ready >= counts.wanted:
+        return Verdict(DONE, f"{counts.wanted} of {counts.wanted} replicas are ready")
     bad = tuple(pod["metadata"]["name"] for pod in new_pods(seen) if in_trouble(pod, seen.index))
-    progress = condition(deployment, "Progressing")
+    progress = condition(workload, "Progressing")
     if progress.get("status") == "False" and progress.get("reason") == "ProgressDeadlineExceeded":
-        return Verdict(STUCK, f"{text}; it made no progress for {spec.get('progressDeadlineSeconds', 600)} s", final=True, bad=bad)
+        overdue = workload["spec"].get("progressDeadlineSeconds", 600)
+        return Verdict(STUCK, f"{text}; it made no progress for {overdue} s", final=True, bad=bad)
     return Verdict(STUCK if bad else GOING, text, bad=bad)
+
+
+def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """One verdict for several workloads, by their names: done when all are, stuck when one is."""
+    open_ones = {name: each for name, each in verdicts.items() if each.state != DONE}
+    if not open_ones:
+        return Verdict(DONE, "; ".join(f"{name}: {each.text}" for name, each in verdicts.items()) or "there is nothing to wait for")
+    state = STUCK if any(each.state == STUCK for each in open_ones.values()) else GOING
+    text = "; ".join(f"{name}: {each.text}" for name, each in open_ones.items())
+    bad = tuple(pod for each in open_ones.values() for pod in each.bad)
+    return Verdict(state, text, any(each.final for each in open_ones.values()), bad)
+
+
+def _counts(kind: str, spec: Object, status: Object) -> _Counts:
+    def count(name: str, missing: int = 0) -> int:
+        return int(status.get(name, missing))
+
+    if kind == DAEMON_SET:
+        wanted = count("desiredNumberScheduled")
+        # Pods are replaced on their nodes, so there are never more of them. Nothing is updated by itself with the strategy OnDelete.
+        new = wanted if _on_delete(spec) else count("updatedNumberScheduled")
+        return _Counts(wanted, new, count("numberAvailable"), new)
+    wanted = int(spec.get("replicas", 1))
+    if kind == STATEFUL_SET:
+        rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
+        new = wanted if _on_delete(spec) or rolling.get("partition") else count("updatedReplicas")
+        ready = count("availableReplicas", count("readyReplicas"))
+        return _Counts(wanted, new, ready, new)
+    return _Counts(wanted, count("updatedReplicas"), count("availableReplicas"), count("replicas"))
+
+
+def _on_delete(spec: Object) -> bool:
+    return bool((spec.get("updateStrategy") or {}).get("type") == "OnDelete")
 
 
 def condition(value: Object, kind: str) -> Object:
@@ -76,7 +122,10 @@ def condition(value: Object, kind: str) -> Object:
 
 
 def new_pods(seen: Observed) -> list[Object]:
-    """Those of the Deployment's present template, without those that leave."""
+    """Those of the workload's present template, without those that leave."""
+    if seen.kind != DEPLOYMENT:
+        # A former one in trouble keeps a rolling update from going on just as well.
+        return staying(seen.pods)
     number = ((seen.deployment or {}).get("metadata", {}).get("annotations") or {}).get(_REVISION)
     uids = {each["metadata"]["uid"] for each in seen.replica_sets if (each["metadata"].get("annotations") or {}).get(_REVISION) == number}
     return [pod for pod in staying(seen.pods) if any(owner["uid"] in uids for owner in pod["metadata"].get("ownerReferences") or ())]

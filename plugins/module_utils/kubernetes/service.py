@@ -1,20 +1,35 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads what belongs to one release of the chart, and waits for its rollout."""
+"""Reads what belongs to one release, and waits for its rollout: of this collection's chart, or of the workloads of any other."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import DeadlineError, ServingError, UnavailableError
 from ..core.progress import Stage
 from ..core.wait import Clock
 from .cluster import Cluster, Object, part
-from .rollout import DONE, STUCK, Model, Observed, Verdict, explain, is_ready, judge, new_pods, staying
+from .rollout import (
+    DEPLOYMENT,
+    DONE,
+    GOING,
+    PLURALS,
+    STUCK,
+    Model,
+    Observed,
+    Verdict,
+    combined,
+    explain,
+    is_ready,
+    judge,
+    new_pods,
+    staying,
+)  # fmt: skip
 
 LOG_LINES = 20
 # Seconds between two looks at a rollout, and pods that are asked for their logs and models.
@@ -128,7 +143,9 @@ def _blamed(pod: Object) -> tuple[str, bool]:
         if (each.get("state") or {}).get("running") or (each.get("state") or {}).get("waiting") or not each.get("ready", True):
             return str(each["name"]), bool(each.get("restartCount"))
     statuses = [each for each in status.get("containerStatuses") or () if not each.get("ready")]
-    return (str(statuses[0]["name"]), bool(statuses[0].get("restartCount"))) if statuses else ("triton", False)
+    if statuses:
+        return str(statuses[0]["name"]), bool(statuses[0].get("restartCount"))
+    return next((str(each["name"]) for each in pod["spec"]["containers"]), ""), False
 
 
 # --- waiting
@@ -142,30 +159,86 @@ class Patience:
     trouble: float
 
 
-def wait(
-    cluster: Cluster, release: Release, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
-) -> tuple[Observed, Verdict]:
-    """Returns when every replica is new and ready. Raises UnavailableError, or DeadlineError, whose texts say why they are not."""
-    clock = clock or Clock()
+# What is waited for, by name. A workload that an operator has yet to make is there without an object.
+Looks = Mapping[str, Observed]
+Look = Callable[[], tuple[Looks, Verdict]]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Whose rollout is waited for, how long, and who is told how far it is."""
+
+    cluster: Cluster
+    release: Release
+    patience: Patience
+    tell: Callable[[Stage], None]
+    clock: Clock = field(default_factory=Clock)
+
+
+def wait(waiting: Waiting) -> tuple[Observed, Verdict]:
+    """Of the collection's chart: returns when every replica is new and ready. Raises UnavailableError, or DeadlineError, whose texts say
+    why they are not."""
+    cluster, release = waiting.cluster, waiting.release
+
+    def look() -> tuple[Looks, Verdict]:
+        seen = with_models(cluster, release, observe(cluster, release))
+        return {release.name: seen}, judge(seen)
+
+    looks, verdict = _wait(waiting, look)
+    return looks[release.name], verdict
+
+
+def wait_for_workloads(waiting: Waiting, wanted: Sequence[tuple[str, str]]) -> Verdict:
+    """As `wait`, of workloads by kind and name; of all that Helm made for the release where there are none."""
+
+    def look() -> tuple[Looks, Verdict]:
+        looks = observe_workloads(waiting.cluster, waiting.release, wanted)
+        return looks, combined({name: _TO_COME if seen.deployment is None else judge(seen) for name, seen in looks.items()})
+
+    return _wait(waiting, look)[1]
+
+
+_TO_COME = Verdict(GOING, "it is not there yet")
+
+
+def observe_workloads(cluster: Cluster, release: Release, wanted: Sequence[tuple[str, str]]) -> Looks:
+    listed = {kind: cluster.items(release.apps(plural)) for kind, plural in PLURALS.items()}
+    sets, pods = cluster.items(release.apps("replicasets")), cluster.items(release.core("pods"))
+    names = wanted or [(kind, each["metadata"]["name"]) for kind, values in listed.items() for each in values if _is_of(each, release)]
+    found = {}
+    for kind, name in names:
+        value = next((each for each in listed[kind] if each["metadata"]["name"] == name), None)
+        own = _owned(sets, [value]) if value and kind == DEPLOYMENT else []
+        found[f"{kind} {name}"] = Observed(value, own, _owned(pods, own or [value] if value else []), kind=kind)
+    return found
+
+
+def _is_of(value: Object, release: Release) -> bool:
+    """Helm notes on each object whose it is."""
+    return bool((value["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name") == release.name)
+
+
+def _wait(waiting: Waiting, look: Look) -> tuple[Looks, Verdict]:
+    clock, patience = waiting.clock, waiting.patience
     begun = clock.now()
     troubled: float | None = None
     while True:
-        seen = with_models(cluster, release, observe(cluster, release))
-        verdict = judge(seen)
+        looks, verdict = look()
         now = clock.now()
         if verdict.state == DONE:
-            return seen, verdict
+            return looks, verdict
         troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
         if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
-            raise _failure(UnavailableError, cluster, release, seen, verdict.text)
+            raise _failure(UnavailableError, waiting, looks, verdict.text)
         if now - begun >= patience.timeout:
-            raise _failure(DeadlineError, cluster, release, seen, f"{verdict.text} after {patience.timeout:g} s")
-        tell(Stage(verdict.text))
+            raise _failure(DeadlineError, waiting, looks, f"{verdict.text} after {patience.timeout:g} s")
+        waiting.tell(Stage(verdict.text))
         clock.sleep(_PAUSE)
 
 
-def _failure(kind: type[ServingError], cluster: Cluster, release: Release, seen: Observed, text: str) -> ServingError:
-    trouble = explain(with_logs(cluster, release, seen))
+def _failure(kind: type[ServingError], waiting: Waiting, looks: Looks, text: str) -> ServingError:
+    release = waiting.release
+    trouble = [each for seen in looks.values() for each in explain(with_logs(waiting.cluster, release, seen))]
     return kind(f"the rollout failed: {text}", where=f"{release.namespace}/{release.name}", remedy="\n".join(trouble), trouble=trouble)
 
 
