@@ -76,9 +76,7 @@ def parse(name: str, given: Mapping[str, Any]) -> Config:
         if value not in choices:
             raise InputError(f"{option} is {value}", where=where, remedy=f"It is one of {', '.join(choices)}.")
     resources = _resources(where, given)
-    found = Config(
-        sharing, resources, strategy, bool(given.get("rename", False)), bool(given.get("fail_requests_greater_than_one", True))
-    )
+    found = Config(sharing, resources, strategy, bool(given.get("rename", False)), bool(given.get("fail_requests_greater_than_one", True)))
     for what, remedy in _problems(found):
         raise InputError(what, where=where, remedy=remedy)
     return found
@@ -92,7 +90,9 @@ def _resources(where: str, given: Mapping[str, Any]) -> dict[str, int]:
     try:
         return {str(name): int(count) for name, count in told.items()}
     except (TypeError, ValueError):
-        raise InputError("replicas are no whole number", where=where, remedy="Give each resource a number, such as nvidia.com/gpu: 4.") from None
+        raise InputError(
+            "replicas are no whole number", where=where, remedy="Give each resource a number, such as nvidia.com/gpu: 4."
+        ) from None
 
 
 def _problems(config: Config) -> Iterator[tuple[str, str]]:
@@ -195,16 +195,22 @@ def stale(config: Config, labels: Mapping[str, str]) -> str:
 # --- what the plugin's log says
 
 _DRIVER = (
-    "The plugin finds no driver: install it with the role gpu_driver, and the container toolkit with the role container_toolkit, which makes "
-    "NVIDIA's runtime the default; where it is not, name its RuntimeClass"
+    "The plugin finds no driver: install it with the role gpu_driver, and with the role container_toolkit make NVIDIA's runtime the "
+    "default of containers; where it is not, name its RuntimeClass"
 )
 _HINTS: tuple[tuple[str, str], ...] = (
-    (r"driver/library version mismatch", "The driver was upgraded and not loaded again: reboot the node, or run the role gpu_driver for it"),
+    (
+        r"driver/library version mismatch",
+        "The driver was upgraded and not loaded again: reboot the node, or run the role gpu_driver for it",
+    ),
     (r"maximum allowed replicas exceeded", "These GPUs take fewer clients of MPS: lower the replicas"),
-    (r"(?i)mps control daemon", "The MPS control daemon does not run there: look at its pod, which wants the label nvidia.com/mps.capable=true"),
+    (
+        r"(?i)mps control daemon",
+        "The MPS control daemon does not run there: look at its pod, which wants the label nvidia.com/mps.capable=true",
+    ),
     (
         r"same migEnabled value|more than one MIG device type|invalid MIG configuration|has no MIG devices configured",
-        "The GPUs are not split as the strategy wants: single takes equal devices on every GPU. Lay them out with gpu_driver_mig, or take mixed",
+        "The GPUs are not split as the strategy wants, single alike on all of them: lay them out with gpu_driver_mig, or take mixed",
     ),
     (r"failed to initialize NVML|Failed to initialize NVML|libnvidia-ml|NVML not detected|no NVML|Incompatible strategy detected", _DRIVER),
     (r"No devices found", _DRIVER),

@@ -58,7 +58,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
-        "kinds": _kinds(cluster, _MONITORING),
+        "kinds": kinds_of(cluster, _MONITORING),
         "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
         "namespace": namespace_of(cluster, release, namespace),
         "release": served(history(cluster, release), seen) if seen else _NONE,
@@ -147,7 +147,7 @@ def is_others(kind: str, value: Object, release: Release) -> bool:
     return not ours or annotations.get("helm.sh/resource-policy") == "keep"
 
 
-def _kinds(cluster: Cluster, group: str) -> list[str]:
+def kinds_of(cluster: Cluster, group: str) -> list[str]:
     """The kinds of an operator's API group, where it is served."""
     resources = (cluster.get(f"/apis/{group}/v1") or {}).get("resources") or []
     return sorted({each["kind"] for each in resources if "/" not in each["name"]})
@@ -162,14 +162,15 @@ def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[
     found = [
         f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
         for group, resource, verb in asked
-        if not _may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
+        if not may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
     ]
-    if create_namespace and not _may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
+    if create_namespace and not may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
         found.append("create namespaces")
     return found
 
 
-def _may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
+def may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
+    """Whether the credentials allow it: attributes as a SelfSubjectAccessReview names them, a subresource after a slash."""
     resource, _slash, subresource = attributes["resource"].partition("/")
     spec = {"resourceAttributes": {**attributes, "resource": resource, **({"subresource": subresource} if subresource else {})}}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}

@@ -12,8 +12,16 @@ import pytest
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes import gpu_nodes
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.device_plugin import (
-    GPU, Config, Need, hint, needs, parse, parse_all, same_everywhere, stale,
-)  # fmt: skip
+    GPU,
+    Config,
+    Need,
+    hint,
+    needs,
+    parse,
+    parse_all,
+    same_everywhere,
+    stale,
+)
 
 CONFIG, PRESENT, MEMORY = gpu_nodes.CONFIG_LABEL, gpu_nodes.PRESENT_LABEL, gpu_nodes.MEMORY
 
@@ -42,7 +50,7 @@ def test_what_the_plugin_refuses_is_told_before(given: dict[str, Any], told: str
 
 
 def test_a_default_must_be_described_and_names_fit_into_labels() -> None:
-    with pytest.raises(InputError, match="is not described. Name one of a, b"):
+    with pytest.raises(InputError, match=r"is not described\. Name one of a, b"):
         parse_all({"a": {}, "b": {}}, "c")
     with pytest.raises(InputError, match="no value of a node's label"):
         parse("a/b", {})
