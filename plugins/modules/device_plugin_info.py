@@ -132,12 +132,26 @@ others:
   type: dict
   returned: where no permission is lacking
   sample: {plugin: [DaemonSet kube-system/nvidia-gpu-device-plugin], operator: [], exporter: [], discovery: []}
+installed:
+  description: Those of O(releases) that are in O(namespace), or of which something is left there.
+  type: list
+  elements: str
+  returned: where no permission is lacking
+  sample: [nvidia-device-plugin]
+definitions:
+  description: Custom resource definitions that came with the releases and that nobody else uses.
+  type: list
+  elements: str
+  returned: where no permission is lacking
+  sample: [nodefeatures.nfd.k8s-sigs.io]
 nodes:
-  description: All nodes, whether each is C(ready) and has a C(gpu), the C(product) and C(config) of its labels, and NVIDIA's C(resources).
+  description:
+    - All nodes, whether each is C(ready), has a C(gpu), and is C(discovered), so that the chart of the device plugin goes there.
+    - The C(product) and C(config) of its labels, and NVIDIA's C(resources).
   type: list
   elements: dict
   returned: where no permission is lacking
-  sample: [{name: gpu-1, ready: true, gpu: true, product: NVIDIA-L4, config: shared, resources: {nvidia.com/gpu: 4}}]
+  sample: [{name: gpu-1, ready: true, gpu: true, discovered: true, product: NVIDIA-L4, config: shared, resources: {nvidia.com/gpu: 4}}]
 unmatched:
   description: Selectors of O(node_configs) that find no node.
   type: list

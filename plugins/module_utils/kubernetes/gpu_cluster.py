@@ -16,7 +16,8 @@ from .cluster import Cluster, Object, part
 from .device_plugin import Config, parse_all, same_everywhere
 from .gpu_rollout import NO_GPUS, Seen, Wanted, blamed, container_of, decide, explanation, lacking
 from .gpu_rollout import gpu_nodes as nodes_with_gpus
-from .inspect import kinds_of, may
+from .helm_release import record_name
+from .inspect import MADE_BY, OURS, kinds_of, may
 from .rollout import DAEMON_SET, DONE, STUCK, Verdict, is_ready
 from .service import Patience, Release, log_of, observe_workloads, with_logs
 
@@ -81,6 +82,9 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
     chosen, empty = _chosen(cluster, nodes, asked)
     labelled = list(asked.named) if asked.present and asked.configs else []
     wanted = Wanted(configs, asked.default, asked.named)
+    names = asked.releases or [release.name]
+    ours = [f"{release.namespace}/{name}" for name in names]
+    others = _others(cluster, ours)
     return {
         "server": cluster.url,
         "denied": denied,
@@ -90,10 +94,12 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
         "needs_documents": bool(configs) and not same_everywhere(configs),
         "mig_strategy": configs[asked.default].mig_strategy if configs else "none",
         "shares_by_mps": any(each.sharing == "mps" for each in configs.values()),
-        "others": _others(cluster, [f"{release.namespace}/{name}" for name in asked.releases or [release.name]]),
+        "installed": _installed(cluster, release, names),
+        "others": others,
+        "definitions": _definitions(cluster, ours, others),
         "nodes": [_described(node, wanted) for node in nodes],
         "unmatched": empty,
-        "patches": gpu_nodes.patches(nodes, chosen if asked.configs else {}, labelled),
+        "patches": gpu_nodes.patches(nodes, chosen, labelled, forget_operator=not asked.configs and not others["operator"]),
     }
 
 
@@ -129,12 +135,41 @@ def _others(cluster: Cluster, ours: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
+def _installed(cluster: Cluster, release: Release, names: Sequence[str]) -> list[str]:
+    """Those of our releases that are there, or of which something is left."""
+    kept = {gpu_nodes.labels_of(each).get("name") for each in cluster.items(release.core("secrets"), labelSelector="owner=helm")}
+    records = {gpu_nodes.name_of(each) for each in cluster.items(release.core("configmaps"), labelSelector=f"{MADE_BY}={OURS}")}
+    return [name for name in names if name in kept or record_name(name) in records]
+
+
+def _definitions(cluster: Cluster, ours: Sequence[str], others: Mapping[str, Sequence[str]]) -> list[str]:
+    """Custom resource definitions that came with our charts and are of use to nobody else."""
+    found = []
+    for each in cluster.items("/apis/apiextensions.k8s.io/v1/customresourcedefinitions"):
+        spec, managers = each["spec"], [one.get("manager") for one in each["metadata"].get("managedFields") or ()]
+        served_by = _GROUPS.get(spec["group"])
+        if served_by is None or others[served_by] or OURS not in managers:
+            continue
+        version = next(one["name"] for one in spec["versions"] if one.get("storage"))
+        plural = spec["names"]["plural"]
+        values = [] if plural in _BY_ITSELF else cluster.items(f"/apis/{spec['group']}/{version}/{plural}")
+        if all(gpu_nodes.release_of(value) in ours for value in values):
+            found.append(gpu_nodes.name_of(each))
+    return found
+
+
+# API group → whose it is in `_others`. Objects that its owner makes for itself.
+_GROUPS = {"nvidia.com": "operator", "resource.nvidia.com": "operator", "nfd.k8s-sigs.io": "discovery"}
+_BY_ITSELF = ("nodefeatures", "computedomaincliques")
+
+
 def _described(node: Object, wanted: Wanted) -> dict[str, Any]:
     labels = gpu_nodes.labels_of(node)
     return {
         "name": gpu_nodes.name_of(node),
         "ready": is_ready(node),
         "gpu": gpu_nodes.name_of(node) in wanted.named or gpu_nodes.has_gpu(node),
+        "discovered": gpu_nodes.is_discovered(node),
         "product": labels.get("nvidia.com/gpu.product", ""),
         "config": labels.get(gpu_nodes.CONFIG_LABEL, ""),
         "resources": gpu_nodes.resources(node),

@@ -16,6 +16,8 @@ from .sizing import quantity
 Object = Mapping[str, Any]
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 PRESENT_LABEL = "nvidia.com/gpu.present"
+# By these the GPU operator tells its DaemonSets where to go. It leaves them behind.
+_OPERANDS = "nvidia.com/gpu.deploy."
 # What was set on a node, and what was there before.
 MEMORY = "serving.triton/device-plugin"
 _PCI = re.compile(r"feature\.node\.kubernetes\.io/pci-(?:[0-9a-f]{2,6}_)?10de(?:_[0-9a-f_]+)?\.present")
@@ -48,9 +50,14 @@ def labels_of(value: Object) -> Mapping[str, str]:
 def has_gpu(node: Object) -> bool:
     """Whether something says so: node feature discovery, GPU feature discovery, the cloud, or resources of NVIDIA's that it has."""
     labels = labels_of(node)
-    found = any(value == "true" and _PCI.fullmatch(key) for key, value in labels.items())
     told = any(re.fullmatch(pattern, labels.get(key, "")) for key, pattern in _TOLD.items())
-    return found or told or any(resources(node).values())
+    return told or is_discovered(node) or any(resources(node).values())
+
+
+def is_discovered(node: Object) -> bool:
+    """Whether its labels say it as the device plugin's chart asks for it."""
+    labels = labels_of(node)
+    return labels.get(PRESENT_LABEL) == "true" or any(value == "true" and _PCI.fullmatch(key) for key, value in labels.items())
 
 
 def resources(node: Object) -> dict[str, int]:
@@ -104,13 +111,15 @@ def wanted_labels(node: str, configs: Mapping[str, str], present: Iterable[str])
     return {**found, **({PRESENT_LABEL: "true"} if node in present else {})}
 
 
-def patch(node: Object, wanted: Mapping[str, str]) -> dict[str, Any]:
+def patch(node: Object, wanted: Mapping[str, str], *, forget_operator: bool = False) -> dict[str, Any]:
     """What to merge into a node's metadata, None for what goes; empty when nothing is to be done.
 
     What somebody else set to the same stays his. What was there before comes back, unless somebody has changed it since.
+    forget_operator: whether labels that a GPU operator leaves go too.
     """
     labels, memory = labels_of(node), _memory(node)
-    change: dict[str, str | None] = {}
+    left = [key for key, value in labels.items() if forget_operator and value == "true" and key.startswith(_OPERANDS)]
+    change: dict[str, str | None] = dict.fromkeys(left)
     kept = {}
     for label in sorted({*wanted, *memory}):
         current, remembered = labels.get(label), memory.get(label)
@@ -141,10 +150,13 @@ def _memory(node: Object) -> dict[str, dict[str, Any]]:
     return {key: each for key, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
 
 
-def patches(nodes: Iterable[Object], configs: Mapping[str, str], present: Iterable[str]) -> list[dict[str, Any]]:
+def patches(
+    nodes: Iterable[Object], configs: Mapping[str, str], present: Iterable[str], *, forget_operator: bool = False
+) -> list[dict[str, Any]]:
     """`name` and what to merge into its metadata, for each node that is to be changed."""
     present = set(present)
-    found = {name_of(node): patch(node, wanted_labels(name_of(node), configs, present)) for node in nodes}
+    wanted = {name_of(node): (node, wanted_labels(name_of(node), configs, present)) for node in nodes}
+    found = {name: patch(node, labels, forget_operator=forget_operator) for name, (node, labels) in wanted.items()}
     return [{"name": name, **each} for name, each in sorted(found.items()) if each]
 
 
