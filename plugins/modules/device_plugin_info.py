@@ -146,7 +146,7 @@ definitions:
   sample: [nodefeatures.nfd.k8s-sigs.io]
 nodes:
   description:
-    - All nodes, whether each is C(ready), has a C(gpu), and is C(discovered), so that the chart of the device plugin goes there.
+  sample: [{name: gpu-1, ready: true, gpu: true, discovered: true, product: NVIDIA-L4, config: a, resources: {nvidia.com/gpu: 4}}]
     - The C(product) and C(config) of its labels, and NVIDIA's C(resources).
   type: list
   elements: dict
