@@ -11,8 +11,7 @@ version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
   - Reads the namespace, the history and the chart of a Helm release of any chart. Values are not read.
-  - The role C(serving.triton.helm_release) decides by it. M(kubernetes.core.helm_info) tells more of a release, but not what a Helm that was
-    killed left, and nothing of the namespace.
+  - The role C(serving.triton.helm_release) decides by it. M(kubernetes.core.helm_info) knows nothing of the namespace.
 options:
   name:
     description: Name of the Helm release, of any chart.
@@ -70,6 +69,12 @@ release:
   type: dict
   returned: success
   sample: {status: deployed, revision: 3, deployed: 3, before: 2, chart: metrics-server, version: 3.13.1, app_version: 0.8.1}
+missing:
+  description: Workloads of the last revision that the namespace has no more.
+  type: list
+  elements: str
+  returned: success
+  sample: [Deployment metrics-server]
 ours:
   description: Whether the role C(serving.triton.helm_release) made it.
   type: bool

@@ -24,8 +24,8 @@ options:
     default: triton
   workloads:
     description:
-      - With O(scope=release), what to wait for in place of all that Helm made, for example what an operator makes. One that is not there yet is
-        waited for, too.
+      - With O(scope=release), what to wait for in place of all that Helm made, for example what an operator makes.
+      - One that is not there yet is waited for, too.
     type: list
     elements: dict
     default: []
@@ -112,7 +112,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.kubernetes.cluster import connect, missing_client
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
 from ..module_utils.kubernetes.rollout import PLURALS
-from ..module_utils.kubernetes.service import Patience, Release, replicas, wait, wait_for_workloads
+from ..module_utils.kubernetes.service import Patience, Release, Waiting, replicas, wait, wait_for_workloads
 from ..module_utils.module import run_info
 from ..module_utils.stores.progress_file import progress_in
 
@@ -139,10 +139,11 @@ def main() -> None:
         release = Release(params["name"], params["namespace"], params["key_header"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
+            waiting = Waiting(connect(params), release, patience, tell)
             if params["scope"] == "release":
                 wanted = [(each["kind"], each["name"]) for each in params["workloads"]]
-                return {"rollout": wait_for_workloads(connect(params), release, wanted, patience, tell).text}
-            seen, verdict = wait(connect(params), release, patience, tell)
+                return {"rollout": wait_for_workloads(waiting, wanted).text}
+            seen, verdict = wait(waiting)
         return {"rollout": verdict.text, "replicas": replicas(seen.pods)}
 
     run_info(module, read)

@@ -196,7 +196,7 @@ def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
     predicted = release.run("--check", **wanted)
     run = release.run("--diff", **wanted)
     assert {name for _host, _path, name in run.changed} == {name for _host, _path, name in predicted.changed} == {
-        f"{ROLE} : Undo what a killed Helm left", f"{ROLE} : Install or upgrade the release"}  # fmt: skip
+        "serving.triton.helm_release : Undo what a killed Helm left", f"{ROLE} : Install or upgrade the release"}  # fmt: skip
     assert "+          image: nvcr.io/nvidia/next:" in run.output
     assert [status for _revision, status in release.status()][-1] == "deployed"
     assert release.containers()["image"].startswith("nvcr.io/nvidia/next")

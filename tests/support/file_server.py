@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ class FileServer:
     """files: path → content. ranges: whether it knows them. breaks: bytes after which each of the next answers breaks off.
 
     statuses: what the next answers refuse with. redirects: path → URL. requests: (path, Range header, Authorization header) of each.
+    credentials: `name:password` that every request must bring; none where it is empty.
     """
 
     url: str = ""
@@ -25,6 +27,7 @@ class FileServer:
     statuses: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    credentials: str = ""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -36,6 +39,8 @@ class _Handler(BaseHTTPRequestHandler):
         state.requests.append((path, asked, self.headers.get("Authorization", "")))
         if state.statuses:
             self._refuse(state.statuses.pop(0))
+        elif state.credentials and self.headers.get("Authorization", "") != f"Basic {b64encode(state.credentials.encode()).decode()}":
+            self._refuse(401)
         elif path in state.redirects:
             self._refuse(302, state.redirects[path])
         elif path not in state.files:

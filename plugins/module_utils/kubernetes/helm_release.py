@@ -8,11 +8,13 @@ import base64
 import binascii
 import gzip
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .cluster import Cluster, Object, part
 from .inspect import MADE_BY, OURS, history, namespace_of
+from .rollout import PLURALS
 from .service import Release
 
 
@@ -25,12 +27,19 @@ def record_name(name: str) -> str:
 def look(cluster: Cluster, release: Release) -> dict[str, Any]:
     """Raises UnavailableError for what may not be read."""
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    found = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
-    chart = _chart(cluster, release, found["revision"]) if found["revision"] else {}
+    found: dict[str, Any] = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
+    kept = _revision(cluster, release, found["revision"]) if found["revision"] else {}
+    chart = (kept.get("chart") or {}).get("metadata") or {}
     return {
         "server": cluster.url,
         "namespace": {**namespace_of(cluster, release, namespace), "labels": _labels(namespace)},
-        "release": {**found, "chart": chart.get("name", ""), "version": chart.get("version", ""), "app_version": chart.get("appVersion", "")},
+        "release": {
+            **found,
+            "chart": chart.get("name", ""),
+            "version": chart.get("version", ""),
+            "app_version": chart.get("appVersion", ""),
+        },
+        "missing": _missing(cluster, release, workloads(kept, release.namespace)),
         "ours": _labels(cluster.get(f"{release.core('configmaps')}/{part(record_name(release.name))}")).get(MADE_BY) == OURS,
     }
 
@@ -39,17 +48,41 @@ def _labels(value: Object | None) -> dict[str, str]:
     return dict(((value or {}).get("metadata") or {}).get("labels") or {})
 
 
-def _chart(cluster: Cluster, release: Release, revision: int) -> Mapping[str, Any]:
-    """The metadata of a revision's chart."""
-    secret = cluster.get(f"{release.core('secrets')}/sh.helm.release.v1.{part(release.name)}.v{revision}") or {}
-    return chart_of((secret.get("data") or {}).get("release") or "")
+def _revision(cluster: Cluster, release: Release, number: int) -> Mapping[str, Any]:
+    secret = cluster.get(f"{release.core('secrets')}/sh.helm.release.v1.{part(release.name)}.v{number}") or {}
+    return decoded((secret.get("data") or {}).get("release") or "")
 
 
-def chart_of(kept: str) -> Mapping[str, Any]:
-    """The chart's metadata in what Helm keeps of a revision: JSON, compressed, encoded by Helm and again by the API. Empty if it is none."""
+def decoded(kept: str) -> Mapping[str, Any]:
+    """What Helm keeps of a revision: JSON, compressed, encoded by Helm and again by the API. Empty if it is none."""
     try:
-        document = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(kept))))
-        found: Mapping[str, Any] = document["chart"]["metadata"]
-    except (binascii.Error, OSError, EOFError, ValueError, KeyError, TypeError):
+        found: Mapping[str, Any] = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(kept))))
+    except (binascii.Error, OSError, EOFError, ValueError):
         return {}
     return found
+
+
+def workloads(kept: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
+    """Kind and name of the Deployments, DaemonSets and StatefulSets that a revision has in a namespace."""
+    import yaml
+
+    found = []
+    for text in re.split(r"(?m)^---\s*$", str(kept.get("manifest") or "")):
+        # Most of a large chart is dashboards and rules: those are not worth parsing.
+        if not _OF_A_WORKLOAD.search(text):
+            continue
+        value = yaml.safe_load(text) or {}
+        metadata = value.get("metadata") or {}
+        if value.get("kind") in PLURALS and metadata.get("namespace", namespace) == namespace:
+            found.append((str(value["kind"]), str(metadata.get("name"))))
+    return found
+
+
+_OF_A_WORKLOAD = re.compile(rf"(?m)^[\"']?kind[\"']? *: *[\"']?({'|'.join(PLURALS)})\b")
+
+
+def _missing(cluster: Cluster, release: Release, wanted: Sequence[tuple[str, str]]) -> list[str]:
+    there = {
+        (kind, each["metadata"]["name"]) for kind in {kind for kind, _name in wanted} for each in cluster.items(release.apps(PLURALS[kind]))
+    }
+    return [f"{kind} {name}" for kind, name in wanted if (kind, name) not in there]

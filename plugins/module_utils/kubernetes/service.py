@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import DeadlineError, ServingError, UnavailableError
@@ -15,7 +15,20 @@ from ..core.progress import Stage
 from ..core.wait import Clock
 from .cluster import Cluster, Object, part
 from .rollout import (
-    DEPLOYMENT, DONE, GOING, PLURALS, STUCK, Model, Observed, Verdict, combined, explain, is_ready, judge, new_pods, staying,
+    DEPLOYMENT,
+    DONE,
+    GOING,
+    PLURALS,
+    STUCK,
+    Model,
+    Observed,
+    Verdict,
+    combined,
+    explain,
+    is_ready,
+    judge,
+    new_pods,
+    staying,
 )  # fmt: skip
 
 LOG_LINES = 20
@@ -148,40 +161,44 @@ class Patience:
 
 # What is waited for, by name. A workload that an operator has yet to make is there without an object.
 Looks = Mapping[str, Observed]
+Look = Callable[[], tuple[Looks, Verdict]]
 
 
-def wait(
-    cluster: Cluster, release: Release, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
-) -> tuple[Observed, Verdict]:
+@dataclass(frozen=True)
+class Waiting:
+    """Whose rollout is waited for, how long, and who is told how far it is."""
+
+    cluster: Cluster
+    release: Release
+    patience: Patience
+    tell: Callable[[Stage], None]
+    clock: Clock = field(default_factory=Clock)
+
+
+def wait(waiting: Waiting) -> tuple[Observed, Verdict]:
     """Of the collection's chart: returns when every replica is new and ready. Raises UnavailableError, or DeadlineError, whose texts say
     why they are not."""
+    cluster, release = waiting.cluster, waiting.release
 
     def look() -> tuple[Looks, Verdict]:
         seen = with_models(cluster, release, observe(cluster, release))
         return {release.name: seen}, judge(seen)
 
-    looks, verdict = _wait(cluster, release, look, patience, tell, clock)
+    looks, verdict = _wait(waiting, look)
     return looks[release.name], verdict
 
 
-def wait_for_workloads(
-    cluster: Cluster,
-    release: Release,
-    wanted: Sequence[tuple[str, str]],
-    patience: Patience,
-    tell: Callable[[Stage], None],
-    clock: Clock | None = None,
-) -> Verdict:
+def wait_for_workloads(waiting: Waiting, wanted: Sequence[tuple[str, str]]) -> Verdict:
     """As `wait`, of workloads by kind and name; of all that Helm made for the release where there are none."""
 
     def look() -> tuple[Looks, Verdict]:
-        looks = observe_workloads(cluster, release, wanted)
-        return looks, combined({name: _VERDICT_OF_NONE if seen.deployment is None else judge(seen) for name, seen in looks.items()})
+        looks = observe_workloads(waiting.cluster, waiting.release, wanted)
+        return looks, combined({name: _TO_COME if seen.deployment is None else judge(seen) for name, seen in looks.items()})
 
-    return _wait(cluster, release, look, patience, tell, clock)[1]
+    return _wait(waiting, look)[1]
 
 
-_VERDICT_OF_NONE = Verdict(GOING, "it is not there yet")
+_TO_COME = Verdict(GOING, "it is not there yet")
 
 
 def observe_workloads(cluster: Cluster, release: Release, wanted: Sequence[tuple[str, str]]) -> Looks:
@@ -201,15 +218,8 @@ def _is_of(value: Object, release: Release) -> bool:
     return bool((value["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name") == release.name)
 
 
-def _wait(
-    cluster: Cluster,
-    release: Release,
-    look: Callable[[], tuple[Looks, Verdict]],
-    patience: Patience,
-    tell: Callable[[Stage], None],
-    clock: Clock | None,
-) -> tuple[Looks, Verdict]:
-    clock = clock or Clock()
+def _wait(waiting: Waiting, look: Look) -> tuple[Looks, Verdict]:
+    clock, patience = waiting.clock, waiting.patience
     begun = clock.now()
     troubled: float | None = None
     while True:
@@ -219,15 +229,16 @@ def _wait(
             return looks, verdict
         troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
         if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
-            raise _failure(UnavailableError, cluster, release, looks, verdict.text)
+            raise _failure(UnavailableError, waiting, looks, verdict.text)
         if now - begun >= patience.timeout:
-            raise _failure(DeadlineError, cluster, release, looks, f"{verdict.text} after {patience.timeout:g} s")
-        tell(Stage(verdict.text))
+            raise _failure(DeadlineError, waiting, looks, f"{verdict.text} after {patience.timeout:g} s")
+        waiting.tell(Stage(verdict.text))
         clock.sleep(_PAUSE)
 
 
-def _failure(kind: type[ServingError], cluster: Cluster, release: Release, looks: Looks, text: str) -> ServingError:
-    trouble = [each for seen in looks.values() for each in explain(with_logs(cluster, release, seen))]
+def _failure(kind: type[ServingError], waiting: Waiting, looks: Looks, text: str) -> ServingError:
+    release = waiting.release
+    trouble = [each for seen in looks.values() for each in explain(with_logs(waiting.cluster, release, seen))]
     return kind(f"the rollout failed: {text}", where=f"{release.namespace}/{release.name}", remedy="\n".join(trouble), trouble=trouble)
 
 

@@ -61,8 +61,8 @@ LAYERS: Mapping[str, Layer] = {
     # The driver is asked through NVIDIA's own binding to NVML, where it is there.
     "gpu.nvml": _layer("core", "gpu", lazy=frozenset({"pynvml"})),
     # What runs in a cluster takes the server's options as they are everywhere.
-    # Only its client of the API server has the kubernetes library.
-    "kubernetes": _layer("core", "server", "kubernetes", lazy=frozenset({"kubernetes", "urllib3"})),
+    # Only its client of the API server has the kubernetes library, which brings yaml along.
+    "kubernetes": _layer("core", "server", "kubernetes", lazy=frozenset({"kubernetes", "urllib3", "yaml"})),
     "report": _layer("core", "report"),
     # Its backends speak to EAS; the rest of it is pure, and knows tritonserver's options from the server layer.
     "eas": _layer("core", "server", "eas", lazy=_EAS),

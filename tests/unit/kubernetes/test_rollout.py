@@ -105,7 +105,7 @@ def test_each_way_in_has_its_endpoint() -> None:
 
 @pytest.fixture(scope="module")
 def diff() -> Any:
-    path = ROOT / "roles" / "server_kubernetes" / "files" / "helm-plugins" / "diff" / "diff.py"
+    path = ROOT / "roles" / "helm_release" / "files" / "helm-plugins" / "diff" / "diff.py"
     spec = importlib.util.spec_from_file_location("helm_diff", path)
     assert spec
     assert spec.loader

@@ -1,0 +1,135 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One Helm release of somebody else's chart, with the real helm: from a repository that wants a password, and from an archive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import file_server
+from support.kubernetes import Cluster, open_cluster
+from support.kubernetes.manifests import PAUSE, custom_definition
+from support.kubernetes.repositories import Chart, offer
+from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, assert_unchanged, keep, role_play
+
+ROLE = "serving.triton.helm_release"
+PASSWORD = "canary-repository-91e2"
+WORKLOAD = """
+apiVersion: apps/v1
+kind: %s
+metadata: {name: {{ .Release.Name }}-%s, labels: {app.kubernetes.io/instance: {{ .Release.Name }}}}
+spec:
+  selector: {matchLabels: {app: {{ .Release.Name }}-%s}}
+  %s
+  template:
+    metadata: {labels: {app: {{ .Release.Name }}-%s}}
+    spec: {containers: [{name: main, image: {{ .Values.image | quote }}}]}
+"""
+SECRET = """
+apiVersion: v1
+kind: Secret
+metadata: {name: {{ .Release.Name }}}
+stringData: {token: {{ .Values.token }}}
+"""
+
+
+def workload(kind: str, name: str, more: str = "") -> str:
+    return WORKLOAD % (kind, name, name, more, name)
+
+
+def chart(version: str, **values: str) -> Chart:
+    templates = {
+        "daemons.yaml": workload("DaemonSet", "node"),
+        "sets.yaml": workload("StatefulSet", "state", "serviceName: none"),
+        "secret.yaml": SECRET,
+    }
+    definition = custom_definition(
+        "example.com", "Widget", "widgets", {"type": "object", "properties": {version.replace(".", "_"): {"type": "string"}}}
+    )
+    return Chart(
+        "agent", version, templates, {"widgets.yaml": json.dumps(definition)}, {"image": PAUSE, "token": "canary-token-77", **values}
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with open_cluster(tmp_path_factory.mktemp("cluster")) as opened:
+        opened.configured.behave("crashing", "crash", log="no such device", exit_code=1, restarts=2)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def repository() -> Iterator[file_server.FileServer]:
+    with file_server.running() as server:
+        server.credentials = f"reader:{PASSWORD}"
+        offer(server, chart("1.0.0"), chart("1.1.0"))
+        yield server
+
+
+def run(cluster: Cluster, folder: Path, variables: dict[str, Any], *flags: str, rc: int = 0) -> PlaybookRun:
+    found = Workspace(folder, env=cluster.environment(HOME=str(folder))).run(role_play(ROLE, variables), *flags)
+    assert found.rc == rc, found.tail(100)
+    return found
+
+
+def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository: file_server.FileServer) -> None:
+    """The namespace with its labels, the version's definitions, a DaemonSet and a StatefulSet that are waited for, no secret shown."""
+    named = {"helm_release_name": "agent", "helm_release_namespace": "agents"}
+    variables = {
+        **named, "helm_release_chart": "agent", "helm_release_repository": repository.url, "helm_release_version": "1.0.0",
+        "helm_release_repository_username": "reader", "helm_release_repository_password": PASSWORD,
+        "helm_release_namespace_labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+    }  # fmt: skip
+    workspace = Workspace(tmp_path, env=cluster.environment(HOME=str(tmp_path)))
+
+    def running() -> None:
+        assert cluster.get("namespace", "agents")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+        assert cluster.get("daemonset", "agent-node", "agents")["status"]["numberReady"] == 1
+        assert cluster.get("statefulset", "agent-state", "agents")["status"]["readyReplicas"] == 1
+        # Definitions change with the chart's version, which Helm itself would not do. What somebody removed is there again.
+        cluster.kubectl("delete", "daemonset", "agent-node", "--namespace", "agents")
+        newer = run(cluster, tmp_path, {**variables, "helm_release_version": "1.1.0"}, "--diff")
+        assert "DaemonSet agent-node is gone." in newer.output
+        assert "canary-token-77" not in newer.output
+        schema = cluster.get("crd", "widgets.example.com")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        assert "1_1_0" in schema["properties"]["spec"]["properties"]
+        assert_clean(run(cluster, tmp_path, variables), [PASSWORD])
+
+    def gone() -> None:
+        assert cluster.kubectl("get", "namespace", "agents", rc=1)
+        assert not list(Path(cluster.environment()["TMPDIR"]).glob("helm-chart-*"))
+
+    promise = Promise(
+        role_play(ROLE, variables),
+        {"helm_release_state": "absent"},
+        canaries=[PASSWORD, "canary-token-77"],
+        after_run=running,
+        after_absent=gone,
+    )
+    keep(promise, workspace)
+
+
+def test_a_release_of_somebody_else_and_one_that_fails(tmp_path: Path, cluster: Cluster, repository: file_server.FileServer) -> None:
+    """Somebody else's release is neither changed nor removed; a rollout that fails tells why; a namespace in which more lives stays."""
+    archive = tmp_path / "agent.tgz"
+    archive.write_bytes(chart("1.0.0").pack())
+    cluster.helm("install", "theirs", archive, "--namespace", "shared", "--create-namespace")
+    theirs = {"helm_release_name": "theirs", "helm_release_namespace": "shared", "helm_release_chart": str(archive)}
+    refused = run(cluster, tmp_path, theirs, rc=2)
+    assert "(agent 1.0.0) was not made by this role" in refused.output.replace("\n", " ")
+    assert_unchanged(run(cluster, tmp_path, {**theirs, "helm_release_state": "absent"}))
+
+    mine = {**theirs, "helm_release_name": "mine", "helm_release_patience": 1, "helm_release_values": {"image": "crashing"}}
+    failed = run(cluster, tmp_path, mine, rc=2)
+    for text in ("DaemonSet mine-node: 1 of 1 replicas are new, 0 ready", "CrashLoopBackOff", "no such device"):
+        assert text in failed.output, failed.tail(100)
+    run(cluster, tmp_path, {**mine, "helm_release_values": {}})
+    run(cluster, tmp_path, {**mine, "helm_release_state": "absent"})
+    assert cluster.get("daemonset", "theirs-node", "shared")
+    missing = run(cluster, tmp_path, {**mine, "helm_release_chart": "agent", "helm_release_repository": repository.url}, rc=2)
+    assert "cannot be fetched" in missing.output
+    assert "401" in missing.output
