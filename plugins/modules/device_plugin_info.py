@@ -49,10 +49,14 @@ options:
     type: bool
     default: false
   releases:
-    description: Names of all Helm releases in O(namespace) that are no stranger's. O(name) alone when empty.
+    description: All Helm releases that are no stranger's, as C(namespace/name). O(name) in O(namespace) alone when empty.
     type: list
     elements: str
     default: []
+  runtime_class:
+    description: Name of a RuntimeClass that must be there.
+    type: str
+    default: ""
   permissions:
     description: Whether to ask which of the permissions that the role needs are lacking. Nothing else is read then if one is.
     type: bool
@@ -133,11 +137,11 @@ others:
   returned: where no permission is lacking
   sample: {plugin: [DaemonSet kube-system/nvidia-gpu-device-plugin], operator: [], exporter: [], discovery: []}
 installed:
-  description: Those of O(releases) that are in O(namespace), or of which something is left there.
+  description: Those of O(releases) that are there, or of which something is left.
   type: list
   elements: str
   returned: where no permission is lacking
-  sample: [nvidia-device-plugin]
+  sample: [nvidia-gpu/nvidia-device-plugin]
 definitions:
   description: Custom resource definitions that came with the releases and that nobody else uses.
   type: list
@@ -183,6 +187,7 @@ OPTIONS = {
     "node_configs": {"type": "dict", "default": {}},
     "label_nodes": {"type": "bool", "default": False},
     "releases": {"type": "list", "elements": "str", "default": []},
+    "runtime_class": {"type": "str", "default": ""},
     "permissions": {"type": "bool", "default": False},
 }
 
@@ -192,7 +197,7 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        wanted = {name: params[name] for name in ("configs", "node_configs", "releases", "permissions")}
+        wanted = {name: params[name] for name in ("configs", "node_configs", "releases", "runtime_class", "permissions")}
         asked = Asked(default=params["default_config"], named=params["nodes"], present=params["label_nodes"], **wanted)
         # What cannot work anywhere is told without a cluster.
         checked(asked)

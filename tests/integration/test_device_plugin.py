@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.kubernetes import Cluster, StandIn, open_cluster
-from support.kubernetes.device_plugins import CONFIG_LABEL, FOUND_LABEL, GPU, PLUGIN_IMAGE, DevicePlugins, charts
+from support.kubernetes.device_plugins import CONFIG_LABEL, GPU, DevicePlugins, charts
 from support.kubernetes.manifests import custom_definition
 from support.rolecheck import PlaybookRun, Promise, Workspace, keep, role_play
 
@@ -91,7 +91,10 @@ def test_the_role_keeps_its_promise(site: Site) -> None:
     DevicePlugins(site.stand_in, {"gpu-1": 2, "gpu-2": 1})
     site.cluster.kubectl("label", "node", "gpu-1", f"{CONFIG_LABEL}=former")
     variables = site.variables(
-        device_plugin_configs={"shared": {"sharing": "time_slicing", "replicas": 4, "rename": True}, "mps": {"sharing": "mps", "replicas": 3}},
+        device_plugin_configs={
+            "shared": {"sharing": "time_slicing", "replicas": 4, "rename": True},
+            "mps": {"sharing": "mps", "replicas": 3},
+        },
         device_plugin_node_configs={"pool=notebooks": "shared", "gpu-1": "mps"},
         device_plugin_monitoring_labels={"release": "prometheus"},
     )

@@ -17,7 +17,7 @@ from .device_plugin import Config, parse_all, same_everywhere
 from .gpu_rollout import NO_GPUS, Seen, Wanted, blamed, container_of, decide, explanation, lacking
 from .gpu_rollout import gpu_nodes as nodes_with_gpus
 from .helm_release import record_name
-from .inspect import MADE_BY, OURS, kinds_of, may
+from .inspect import OURS, kinds_of, may
 from .rollout import DAEMON_SET, DONE, STUCK, Verdict, is_ready
 from .service import Patience, Release, log_of, observe_workloads, with_logs
 
@@ -46,8 +46,8 @@ _NEEDED: tuple[tuple[str, str, str, bool], ...] = (
 class Asked:
     """configs: as the user gives them; empty for an absent plugin. default: the name of one. node_configs: node or selector → name of one.
 
-    named: nodes that have GPUs. present: whether these are to say so by a label. releases: names of ours. permissions: whether to ask
-    which are lacking.
+    named: nodes that have GPUs. present: whether these are to say so by a label. releases: `namespace/name` of ours. runtime_class: one
+    that must be there. permissions: whether to ask which are lacking.
     """
 
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class Asked:
     named: Sequence[str] = ()
     present: bool = False
     releases: Sequence[str] = ()
+    runtime_class: str = ""
     permissions: bool = False
 
 
@@ -80,10 +81,12 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
         return {"server": cluster.url, "denied": denied}
     nodes = cluster.items(_NODES)
     chosen, empty = _chosen(cluster, nodes, asked)
+    if asked.runtime_class and cluster.get(f"/apis/node.k8s.io/v1/runtimeclasses/{part(asked.runtime_class)}") is None:
+        remedy = "Make it, with the handler that the nodes' container runtime has for NVIDIA's, or name none where that is the default."
+        raise InputError("is no RuntimeClass of the cluster", where=asked.runtime_class, remedy=remedy)
     labelled = list(asked.named) if asked.present and asked.configs else []
     wanted = Wanted(configs, asked.default, asked.named)
-    names = asked.releases or [release.name]
-    ours = [f"{release.namespace}/{name}" for name in names]
+    ours = asked.releases or [f"{release.namespace}/{release.name}"]
     others = _others(cluster, ours)
     return {
         "server": cluster.url,
@@ -94,7 +97,7 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
         "needs_documents": bool(configs) and not same_everywhere(configs),
         "mig_strategy": configs[asked.default].mig_strategy if configs else "none",
         "shares_by_mps": any(each.sharing == "mps" for each in configs.values()),
-        "installed": _installed(cluster, release, names),
+        "installed": [each for each in ours if _is_installed(cluster, *each.split("/"))],
         "others": others,
         "definitions": _definitions(cluster, ours, others),
         "nodes": [_described(node, wanted) for node in nodes],
@@ -135,11 +138,11 @@ def _others(cluster: Cluster, ours: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def _installed(cluster: Cluster, release: Release, names: Sequence[str]) -> list[str]:
-    """Those of our releases that are there, or of which something is left."""
-    kept = {gpu_nodes.labels_of(each).get("name") for each in cluster.items(release.core("secrets"), labelSelector="owner=helm")}
-    records = {gpu_nodes.name_of(each) for each in cluster.items(release.core("configmaps"), labelSelector=f"{MADE_BY}={OURS}")}
-    return [name for name in names if name in kept or record_name(name) in records]
+def _is_installed(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether a release of ours is there, or something is left of it."""
+    release = Release(name, namespace)
+    kept = cluster.items(release.core("secrets"), labelSelector=f"owner=helm,name={name}")
+    return bool(kept) or cluster.get(f"{release.core('configmaps')}/{record_name(name)}") is not None
 
 
 def _definitions(cluster: Cluster, ours: Sequence[str], others: Mapping[str, Sequence[str]]) -> list[str]:

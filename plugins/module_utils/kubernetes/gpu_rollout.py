@@ -140,15 +140,18 @@ def _of_node(node: Object, seen: Seen, wanted: Wanted) -> str:
         texts.append(f"pod {name}: {'; '.join(told)}")
         texts += [each for each in [hint(seen.logs.get(name, ""))] if each]
     if not pods:
-        texts.append(_absence(node, plugin_of(seen)))
+        texts.append(_absence(node, plugin_of(seen), seen.events))
     return ". ".join(text.rstrip(".") for text in texts if text)
 
 
-def _absence(node: Object, plugin: Observed | None) -> str:
+def _absence(node: Object, plugin: Observed | None, events: Sequence[Object]) -> str:
     """Why no pod of the plugin is on a node."""
     if plugin is None or plugin.deployment is None:
         return ""
     name, spec = name_of(plugin.deployment), plugin.deployment["spec"]["template"]["spec"]
+    refused = [str(each.get("message") or "") for each in events if each.get("reason") == "FailedCreate" and _is_about(each, name)]
+    if refused:
+        return f"DaemonSet {name} makes no pods: {refused[-1]}"
     taints = [taint for taint in node["spec"].get("taints") or () if taint["effect"] in _EFFECTS and not taint["key"].startswith(_BUILTIN)]
     open_ones = [taint for taint in taints if not any(tolerated(taint, each) for each in spec.get("tolerations") or ())]
     if open_ones:
@@ -158,3 +161,8 @@ def _absence(node: Object, plugin: Observed | None) -> str:
         f"No pod of DaemonSet {name} is there, since the node's labels do not match: node feature discovery has to find the GPU, or the "
         "label nvidia.com/gpu.present=true says that there is one"
     )
+
+
+def _is_about(event: Object, daemon_set: str) -> bool:
+    about = event.get("involvedObject") or {}
+    return about.get("kind") == "DaemonSet" and about.get("name") == daemon_set

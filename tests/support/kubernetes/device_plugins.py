@@ -75,7 +75,7 @@ def charts(folder: Path, definition: Mapping[str, Any]) -> dict[str, str]:
         "nvidia-device-plugin", "0.20.0",
         {"plugin.yaml": _daemons(_PLUGIN), "nfd.yaml": _ENABLED % _daemons(_DISCOVERY, "-nfd-worker")},
         {"nfd.yaml": json.dumps(definition)},
-        {"image": image, "config": {"default": "", "map": {}}, "migStrategy": "", "affinity": {}, "tolerations": [], "nfd": {"enabled": True, "worker": {}}},
+        {"image": image, "config": {"default": "", "map": {}}, "migStrategy": "", "nfd": {"enabled": True, "worker": {}}},
     )  # fmt: skip
     exporter = Chart(
         "dcgm-exporter", "4.8.2", {"daemons.yaml": _daemons(_EXPORTER), "monitor.yaml": _MONITOR}, {},
