@@ -69,7 +69,7 @@ def asked_of(node: Object, wanted: Wanted) -> Need:
 
 
 def decide(seen: Seen, wanted: Wanted) -> Verdict:
-    """STUCK is what hardly passes by itself: pods in trouble, and a plugin that runs on a node which shows nothing all the same."""
+    """STUCK is what hardly passes by itself: pods in trouble, and nodes that show nothing although everything runs."""
     workloads = combined({name: judge(each) for name, each in seen.looks.items()})
     found = gpu_nodes(seen, wanted)
     lacks = [node for node in found if lacking(node, wanted)]
@@ -80,8 +80,7 @@ def decide(seen: Seen, wanted: Wanted) -> Verdict:
     if found and not lacks and not waits and workloads.state == DONE:
         return Verdict(DONE, text)
     bad = [name for name, pod in _plugin_pods(seen, lacks) if is_ready(pod)]
-    idle = workloads.state == DONE and not waits and (not found or bool(bad))
-    stuck = workloads.state == STUCK or idle
+    stuck = workloads.state == STUCK or (workloads.state == DONE and not waits)
     return Verdict(STUCK if stuck else GOING, "; ".join([text, *waits]), bad=(*workloads.bad, *bad))
 
 
