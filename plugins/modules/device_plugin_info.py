@@ -121,11 +121,12 @@ needs_documents:
   type: bool
   returned: where no permission is lacking
   sample: true
-mig_strategy:
-  description: The default configuration's.
-  type: str
+mig_strategies:
+  description: Those of the configurations.
+  type: list
+  elements: str
   returned: where no permission is lacking
-  sample: none
+  sample: [none]
 shares_by_mps:
   description: Whether a configuration shares by MPS.
   type: bool

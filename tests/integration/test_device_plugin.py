@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.ansible_runs import run_module
 from support.kubernetes import Cluster, StandIn, open_cluster
-from support.kubernetes.device_plugins import CONFIG_LABEL, GPU, DevicePlugins, charts
+from support.kubernetes.device_plugins import CONFIG_LABEL, FOUND_LABEL, GPU, DevicePlugins, charts
 from support.kubernetes.manifests import custom_definition
-from support.rolecheck import PlaybookRun, Promise, Workspace, keep, role_play
+from support.rolecheck import PlaybookRun, Workspace, assert_predicted, assert_unchanged, role_play
 
 ROLE = "serving.triton.device_plugin"
 NAMESPACE = "nvidia-gpu"
@@ -54,6 +55,11 @@ class Site:
         assert not run.warnings
         return run
 
+    def ask(self, module: str, **options: Any) -> dict[str, Any]:
+        """What a module answers, without a playbook around it."""
+        options = {"name": "nvidia-device-plugin", "namespace": NAMESPACE, "kubeconfig": str(self.cluster.kubeconfig), **options}
+        return run_module(f"serving.triton.{module}", options)
+
     def node(self, name: str) -> Any:
         return self.cluster.get("node", name)
 
@@ -87,34 +93,88 @@ def told(run: PlaybookRun) -> str:
 
 
 def test_the_role_keeps_its_promise(site: Site) -> None:
-    """Nodes found by discovery, one shared by a selector, one by its name; a label that was there comes back; nothing is left."""
-    DevicePlugins(site.stand_in, {"gpu-1": 2, "gpu-2": 1})
+    """Nodes found by discovery, one shared by a selector, one by its name. A plugin that crashes is told, and removed all the same; a label
+    that was there comes back, and nothing is left. As rolecheck.keep has it, in fewer runs."""
+    plugins = DevicePlugins(site.stand_in, {"gpu-1": 2, "gpu-2": 1})
     site.cluster.kubectl("label", "node", "gpu-1", f"{CONFIG_LABEL}=former")
-    variables = site.variables(
-        device_plugin_configs={
-            "shared": {"sharing": "time_slicing", "replicas": 4, "rename": True},
-            "mps": {"sharing": "mps", "replicas": 3},
-        },
-        device_plugin_node_configs={"pool=notebooks": "shared", "gpu-1": "mps"},
-        device_plugin_monitoring_labels={"release": "prometheus"},
-    )
+    configs = {"shared": {"sharing": "time_slicing", "replicas": 4, "rename": True}, "mps": {"sharing": "mps", "replicas": 3}}
+    chosen: dict[str, Any] = {
+        "device_plugin_configs": configs, "device_plugin_node_configs": {"pool=notebooks": "shared", "gpu-1": "mps"},
+        "device_plugin_dcgm_exporter": False,
+    }  # fmt: skip
+    predicted = site.run("--check", "--diff", **chosen)
+    assert_predicted(predicted, site.run("--diff", **chosen))
+    assert site.gpus("gpu-1") == {GPU: "6"}
+    assert site.gpus("gpu-2") == {GPU: "0", f"{GPU}.shared": "4"}
+    assert site.gpus("node-0") == {}
+    assert site.cluster.get("namespace", NAMESPACE)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    pods = [each["metadata"]["name"] for each in site.cluster.get("pods", namespace=NAMESPACE)["items"]]
+    assert pods
+    assert not [name for name in pods if name.startswith("cuda")]
+    assert_unchanged(site.run("--diff", **chosen))
 
-    def running() -> None:
-        assert site.gpus("gpu-1") == {GPU: "6"}
-        assert site.gpus("gpu-2") == {GPU: "0", f"{GPU}.shared": "4"}
-        assert site.gpus("node-0") == {}
-        monitor = site.cluster.get("servicemonitors", "dcgm-exporter", NAMESPACE)
-        assert monitor["metadata"]["labels"]["release"] == "prometheus"
-        assert not [each for each in site.cluster.get("pods", namespace=NAMESPACE)["items"] if each["metadata"]["name"].startswith("cuda")]
-        assert site.cluster.get("namespace", NAMESPACE)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    plugins.fail(NO_DRIVER)
+    failed = site.ask("device_plugin_rollout", configs={"default": {}, **configs}, patience=1)
+    for text in (
+        "node gpu-2: nvidia.com/gpu.shared: 0 allocatable instead of 4",
+        "CrashLoopBackOff",
+        "ERROR_LIBRARY_NOT_FOUND",
+        "gpu_driver",
+    ):
+        assert text in failed["msg"]
 
-    def gone() -> None:
-        assert site.cluster.kubectl("get", "namespace", NAMESPACE, rc=1)
-        assert site.cluster.kubectl("get", "customresourcedefinition", "nodefeatures.nfd.k8s-sigs.io", rc=1)
-        labels = {name: site.node(name)["metadata"]["labels"].get(CONFIG_LABEL) for name in ("gpu-1", "gpu-2")}
-        assert labels == {"gpu-1": "former", "gpu-2": None}
-        assert not any("serving.triton" in key for name in labels for key in site.node(name)["metadata"].get("annotations") or {})
+    gone = {"device_plugin_state": "absent"}
+    predicted = site.run("--check", "--diff", **gone)
+    assert_predicted(predicted, site.run("--diff", **gone))
+    assert site.cluster.kubectl("get", "namespace", NAMESPACE, "--ignore-not-found") == ""
+    assert site.cluster.kubectl("get", "customresourcedefinition", "nodefeatures.nfd.k8s-sigs.io", "--ignore-not-found") == ""
+    nodes = {name: site.node(name)["metadata"] for name in ("gpu-1", "gpu-2")}
+    assert {name: each["labels"].get(CONFIG_LABEL) for name, each in nodes.items()} == {"gpu-1": "former", "gpu-2": None}
+    assert not any("serving.triton" in key for each in nodes.values() for key in each.get("annotations") or {})
+    assert_unchanged(site.run("--diff", **gone))
 
-    promise = Promise(role_play(ROLE, variables), absent={"device_plugin_state": "absent"}, after_run=running, after_absent=gone)
-    keep(promise, site.workspace)
-    site.cluster.kubectl("label", "node", "gpu-1", f"{CONFIG_LABEL}-")
+
+def refusal(name: str, **variables: Any) -> dict[str, Any]:
+    """Tasks that keep what the preflight says as a line of the output."""
+    include = {"name": "Ask", "ansible.builtin.include_role": {"name": ROLE, "tasks_from": "preflight"}, "vars": variables}
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": f"{name}: {{{{ ansible_failed_result.msg }}}}"}}
+    return {"name": name, "block": [include], "rescue": [show]}
+
+
+def test_what_is_there_is_left_alone_and_what_cannot_work_is_told(site: Site) -> None:
+    """A device plugin of somebody else serves one node: it is waited for and tried, and neither doubled nor configured; the exporter comes
+    all the same. A program that fails tells why, and its pods are gone."""
+    site.cluster.kubectl("label", "node", "gpu-1", "gpu-2", f"{CONFIG_LABEL}-", f"{FOUND_LABEL}-", f"{GPU}.count-", f"{GPU}.replicas-")
+    socket = {"name": "sockets", "hostPath": {"path": "/var/lib/kubelet/device-plugins"}}
+    container = {"name": "plugin", "image": "gke.gcr.io/nvidia-gpu-device-plugin:1"}
+    template = {"metadata": {"labels": {"app": "gke"}}, "spec": {"containers": [container], "volumes": [socket]}}
+    spec = {"selector": {"matchLabels": {"app": "gke"}}, "template": template}
+    theirs = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "gke-gpus"}, "spec": spec}
+    refused = [
+        refusal("twice", device_plugin_sharing="mps", device_plugin_replicas=2, device_plugin_configs={"default": {}}),
+        refusal("undiscovered", device_plugin_nfd="never"),
+        refusal("mps", device_plugin_nfd="never", device_plugin_sharing="mps", device_plugin_replicas=2, device_plugin_nodes=["gpu-1"]),
+        {"name": "Add theirs", "kubernetes.core.k8s": {"namespace": "kube-system", "definition": theirs}},
+        refusal("theirs", device_plugin_sharing="time_slicing", device_plugin_replicas=2),
+    ]
+    run = site.workspace.run([{"hosts": "localhost", "gather_facts": False, "tasks": refused}], variables=site.variables())
+    assert run.rc == 0, run.tail(100)
+    for text in (
+        "twice: device_plugin_configs has", "undiscovered: Without node feature discovery", "mps: MPS needs GPU feature discovery",
+        "theirs: GPUs of the cluster are served by DaemonSet kube-system/gke-gpus",
+    ):  # fmt: skip
+        assert text in told(run), (text, run.tail(100))
+
+    site.stand_in.set_allocatable("gpu-1", **{GPU: "2"})
+    run = site.run(device_plugin_monitoring_labels={"release": "prometheus"})
+    assert "DaemonSet kube-system/gke-gpus: not made by this role" in told(run)
+    assert site.cluster.kubectl("get", "namespace", NAMESPACE, "--ignore-not-found") == ""
+    assert site.cluster.get("servicemonitors", "dcgm-exporter", "nvidia-dcgm")["metadata"]["labels"]["release"] == "prometheus"
+
+    site.stand_in.behave("cuda-sample", "crash", log="CUDA driver version is insufficient for CUDA runtime version", exit_code=1)
+    failed = site.ask("device_plugin_smoke", namespace="default", image="nvcr.io/nvidia/k8s/cuda-sample:1")
+    assert "node gpu-1: " in failed["msg"]
+    assert "CUDA driver version is insufficient" in failed["msg"]
+    assert "upgrade it with the role gpu_driver" in failed["msg"]
+    site.stand_in.settle()
+    assert site.cluster.get("pods", namespace="default")["items"] == []

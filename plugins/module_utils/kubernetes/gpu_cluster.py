@@ -95,7 +95,7 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
         "namespace_exists": cluster.get(f"/api/v1/namespaces/{part(release.namespace)}") is not None,
         "documents": {name: each.document() for name, each in configs.items()},
         "needs_documents": bool(configs) and not same_everywhere(configs),
-        "mig_strategy": configs[asked.default].mig_strategy if configs else "none",
+        "mig_strategies": sorted({each.mig_strategy for each in configs.values()}),
         "shares_by_mps": any(each.sharing == "mps" for each in configs.values()),
         "installed": [each for each in ours if _is_installed(cluster, *each.split("/"))],
         "others": others,

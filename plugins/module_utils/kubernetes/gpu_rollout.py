@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .device_plugin import GPU, PREFIX, Config, Need, hint, needs, stale
@@ -123,10 +123,11 @@ def explanation(seen: Seen, wanted: Wanted) -> list[str]:
     """A text for each node that lacks GPUs, then for other pods in trouble."""
     lacks = [node for node in gpu_nodes(seen, wanted) if lacking(node, wanted)]
     found = [_of_node(node, seen, wanted) for node in lacks]
-    plugin = plugin_of(seen)
+    told = {name for name, _pod in _plugin_pods(seen, lacks)}
     for look in seen.looks.values():
-        if look is not plugin and any(in_trouble(pod, {}) for pod in staying(look.pods)):
-            found += explain(look)
+        rest = [pod for pod in staying(look.pods) if name_of(pod) not in told]
+        if any(in_trouble(pod, {}) for pod in rest):
+            found += explain(replace(look, pods=rest))
     return found
 
 

@@ -102,6 +102,13 @@ class DevicePlugins:
         self._manager.handle(PODS, self._pod)
         self._manager.handle(NODES, self._node)
 
+    def fail(self, log: str) -> None:
+        """The plugin's pods crash from now on, and the kubelet has no more of their devices."""
+        pods, self._pods = list(self._pods.values()), {}
+        for pod in pods:
+            self._stand_in.set_allocatable(pod["spec"]["nodeName"], **{GPU: "0", f"{GPU}.shared": "0"})
+        self._stand_in.behave(PLUGIN_IMAGE, "crash", log=log, exit_code=1, restarts=2)
+
     def _discover(self, pod: Value) -> None:
         node = pod["spec"]["nodeName"]
         if node in self._gpus:
@@ -115,7 +122,7 @@ class DevicePlugins:
         if pod is None and item in self._pods:
             node = self._pods.pop(item)["spec"]["nodeName"]
             if not any(each["spec"]["nodeName"] == node for each in self._pods.values()):
-                self._stand_in.set_allocatable(node, **{GPU: 0})
+                self._stand_in.set_allocatable(node, **{GPU: "0"})
 
     def _node(self, item: Item, node: Value | None) -> None:
         """Another label is another configuration."""
@@ -136,11 +143,10 @@ class DevicePlugins:
         replicated = next(iter(shared.values()), {"resources": []})
         replicas = next((each["replicas"] for each in replicated["resources"] if each["name"] == GPU), 1)
         self._label(name, {f"{GPU}.count": str(count), f"{GPU}.replicas": str(replicas)})
-        amounts = {GPU: count * replicas}
+        amounts = {GPU: str(count * replicas)}
         if replicated.get("renameByDefault"):
-            amounts = {GPU: 0, f"{GPU}.shared": count * replicas}
-        told = node["status"]["allocatable"]
-        if any(told.get(key) != str(amount) for key, amount in amounts.items()):
+            amounts = {GPU: "0", f"{GPU}.shared": str(count * replicas)}
+        if not amounts.items() <= node["status"]["allocatable"].items():
             self._stand_in.set_allocatable(name, **amounts)
 
     @staticmethod

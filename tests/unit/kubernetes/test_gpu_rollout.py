@@ -120,6 +120,11 @@ def test_each_node_is_told_with_what_to_do() -> None:
     assert "the node's labels do not match" in told[2]
 
 
+def test_pods_in_trouble_are_told_although_nodes_show_their_gpus() -> None:
+    told = explanation(Seen([node("gpu-1", 2)], plugin(pod("a", "gpu-1", False, **CRASHED), ready=0)), PLAIN)
+    assert told == ["pod a: container nvidia-device-plugin-ctr waits: CrashLoopBackOff"]
+
+
 def test_a_daemon_set_that_makes_no_pods_is_told_so() -> None:
     about = {"kind": "DaemonSet", "name": "nvidia-device-plugin"}
     refused = [{"reason": "FailedCreate", "message": 'RuntimeClass "nvidia" not found', "involvedObject": about}]
