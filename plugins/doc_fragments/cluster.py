@@ -4,22 +4,7 @@
 
 from __future__ import annotations
 
-
-class ModuleDocFragment:
-    DOCUMENTATION = r"""
-options:
-  name:
-    description: Name of the Helm release of this collection's chart.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
-  key_header:
-    description: The header of the restricted APIs. The key itself is read from the Secret that the pods mount.
-    type: str
-    default: triton-key
+_CONNECTION = """
   kubeconfig:
     description:
       - The kubeconfig.
@@ -43,6 +28,32 @@ options:
 requirements:
   - kubernetes >= 24.2
 """
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = (
+        r"""
+options:
+  name:
+    description: Name of the Helm release of this collection's chart.
+    type: str
+    required: true
+  namespace:
+    description: Its namespace.
+    type: str
+    required: true
+  key_header:
+    description: The header of the restricted APIs. The key itself is read from the Secret that the pods mount.
+    type: str
+    default: triton-key"""
+        + _CONNECTION
+    )
+
+    CONNECTION = (
+        r"""
+options:"""
+        + _CONNECTION
+    )
 
     ATTRIBUTES = r"""
 attributes:

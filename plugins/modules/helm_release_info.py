@@ -21,6 +21,11 @@ options:
     description: Of no use here. It is taken so that one C(module_defaults) entry serves the whole group.
     type: str
     default: triton-key
+  together:
+    description: Releases of the namespace that are removed in the same run, so that RV(namespace) does not count them among C(others).
+    type: list
+    elements: str
+    default: []
   lock_timeout:
     description: Seconds that a Helm which is at work on the release is waited for.
     type: float
@@ -93,7 +98,12 @@ from ..module_utils.kubernetes.options import CLUSTER, SERVICE
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.module import run_info
 
-OPTIONS = {**CLUSTER, **SERVICE, "lock_timeout": {"type": "float", "default": 0}}
+OPTIONS = {
+    **CLUSTER,
+    **SERVICE,
+    "together": {"type": "list", "elements": "str", "default": []},
+    "lock_timeout": {"type": "float", "default": 0},
+}
 
 
 def main() -> None:
@@ -107,7 +117,7 @@ def main() -> None:
         cluster = connect(params)
         release = Release(params["name"], params["namespace"])
         wait_for_helm(cluster, release, params["lock_timeout"])
-        return look(cluster, release)
+        return look(cluster, release, params["together"])
 
     run_info(module, read)
 

@@ -152,11 +152,8 @@ def test_helm_lint_is_content(which: str) -> None:
         (least(monitoring={"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "scrape every replica twice"),
         (least(server={"options": {"allow-http": False}}), "probes ask over HTTP"),
         (least(image={"tag": "23.10-py3"}), "does not know --http-restricted-api"),
-        (
-            least(image={"tag": "22.05"}, restrictedApis={"enabled": False}, server={"grpcMaxConnectionAge": None}),
-            "does not know --metrics-config",
-        ),
-        (least(image={"tag": "23.12-py3"}), "does not know --grpc-max-connection-age"),
+        (least(image={"tag": "22.05"}, restrictedApis={"enabled": False}), "does not know --metrics-config"),
+        (least(image={"tag": "23.12-py3"}, server={"grpcMaxConnectionAge": 1}), "does not know --grpc-max-connection-age"),
         (least(gatewayApi={"enabled": True}), "no Gateway"),
         ({"modelRepository": {"volume": {"image": {"reference": "a"}}}}, "mounts no images as volumes"),
     ],
@@ -168,7 +165,7 @@ def test_bad_values_are_refused_with_a_reason(values: Object, complaint: str) ->
 
 
 def test_an_old_image_is_taken_without_what_it_does_not_know() -> None:
-    rendered = render(least(image={"tag": "23.10-py3"}, restrictedApis={"enabled": False}, server={"grpcMaxConnectionAge": None}))
+    rendered = render(least(image={"tag": "23.10-py3"}, restrictedApis={"enabled": False}))
     assert not [each for each in rendered.arguments if "restricted" in each or "max-connection-age" in each]
     assert not rendered.all("Secret")
 
@@ -319,10 +316,23 @@ def test_the_server_is_started_by_its_launcher(new: dict[str, Rendered]) -> None
     assert rendered.launch["argv"][0] == "/opt/tritonserver/bin/tritonserver"
     assert {
         "--model-control-mode=explicit", "--load-model=*", "--exit-on-error=false", "--exit-timeout-secs=30", "--http-port=8000",
-        "--grpc-max-connection-age=300000", "--metrics-config=summary_latencies=true",
+        "--grpc-max-connection-age=10000", "--metrics-config=summary_latencies=true",
         "--backend-config=python,shm-region-prefix-name=triton-python-",
     } <= set(rendered.arguments)  # fmt: skip
     assert rendered.launch["shared_memory"] == "triton-python-"
+
+
+@pytest.mark.parametrize(
+    ("values", "age"),
+    [
+        ({"drainSeconds": 30}, ["--grpc-max-connection-age=20000"]),
+        ({"drainSeconds": 0}, ["--grpc-max-connection-age=300000"]),
+        ({"server": {"grpcMaxConnectionAge": 7000}}, ["--grpc-max-connection-age=7000"]),
+        ({"server": {"grpcMaxConnectionAge": None}}, []),
+    ],
+)
+def test_grpc_connections_end_before_a_replica_that_drains(values: Object, age: list[str]) -> None:
+    assert [each for each in render(least(**values)).arguments if "connection-age" in each] == age
 
 
 def test_without_launcher_the_server_is_called_itself(new: dict[str, Rendered]) -> None:

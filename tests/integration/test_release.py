@@ -9,56 +9,18 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tritonclient.grpc
 import tritonclient.http
 from support.ansible_runs import ROOT, Result, environment, run_module, run_playbook
+from support.load import Load
 from support.scorer import CODE, CONFIG, GOLDEN, NAME
 from support.tritonserver import TritonServer, write_python_model
-
-
-class Load:
-    """Clients that ask without a pause. failures: requests that were not answered. seen: version → answers."""
-
-    def __init__(self, server: TritonServer) -> None:
-        self.failures: list[str] = []
-        self.seen: dict[int, int] = {}
-        self._stop = threading.Event()
-        self._mutex = threading.Lock()
-        kinds = ((tritonclient.http, f"127.0.0.1:{server.http_port}"), (tritonclient.grpc, f"127.0.0.1:{server.grpc_port}"))
-        self._threads = [threading.Thread(target=self._ask, args=kind, daemon=True) for kind in kinds]
-
-    def _ask(self, kind: Any, url: str) -> None:
-        client = kind.InferenceServerClient(url)
-        tensor = kind.InferInput("IN", [1], "INT32")
-        tensor.set_data_from_numpy(np.array([1], dtype=np.int32))
-        while not self._stop.wait(0.02):
-            try:
-                version = int(client.infer(NAME, [tensor]).as_numpy("VERSION")[0])
-            except (tritonclient.utils.InferenceServerException, OSError) as error:
-                self.failures.append(f"{kind.__name__}: {error}")
-            else:
-                with self._mutex:
-                    self.seen[version] = self.seen.get(version, 0) + 1
-        client.close()
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_unused: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
 
 
 @dataclass
@@ -67,7 +29,9 @@ class Service:
 
     home: Path
     server: TritonServer
-    loads: list[Load] = field(default_factory=list)
+
+    def load(self) -> Load:
+        return Load(f"127.0.0.1:{self.server.http_port}", f"127.0.0.1:{self.server.grpc_port}")
 
     @property
     def source(self) -> Path:
@@ -147,7 +111,7 @@ def texts(held: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service: Service) -> None:
-    with Load(service.server) as load:
+    with service.load() as load:
         # A good one.
         service.write(2)
         before = service.held()
@@ -184,7 +148,7 @@ def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service:
 
 
 def test_what_does_not_load_and_what_is_killed_without_a_failed_request(service: Service) -> None:
-    with Load(service.server) as load:
+    with service.load() as load:
         service.write(2, initialize="raise RuntimeError('the weights are missing')")
         service.write(1, initialize="raise RuntimeError('no weights either')", name="young")
         failed = message(service.play("release", rc=2))

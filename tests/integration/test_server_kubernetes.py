@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Triton on Kubernetes with the real helm: the role's promise, every replica of a real tritonserver, failures that go back, killed helms.
+"""Triton on Kubernetes with the real helm: the role's promise, failures that go back, killed helms.
 
 The pods are the stand-in's. Simulated ones have addresses that nobody reaches, so the API server's proxy is the way in; real ones answer.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -226,61 +225,6 @@ def test_a_bad_rollout_tells_why_and_goes_back(tmp_path: Path, cluster: Cluster)
         assert text in told(second), second.tail(100)
     assert [status for _revision, status in release.status()][-1] == "deployed"
     assert release.containers()["image"].startswith("nvcr.io/real-triton")
-
-
-@dataclass
-class Site:
-    """One host of inventories/kubernetes, and the playbooks run over it."""
-
-    cluster: Cluster
-    folder: Path
-
-    def run(self, name: str, *flags: str, **more: Any) -> PlaybookRun:
-        models = str(self.folder / "models")
-        values = {**CPU, "replicaCount": 3, "image": {"repository": "real-triton"}}
-        variables = {
-            "triton_models": models, "triton_golden": "", "triton_repository": str(self.folder / "published"),
-            "server_kubernetes_volume": {"hostPath": {"path": str(self.folder / "published")}}, "server_kubernetes_values": values,
-            "monitoring_prometheus_install": "none", "triton_report_dir": str(self.folder / "reports"),
-        }  # fmt: skip
-        workspace = Workspace(self.folder, ROOT / "inventories/kubernetes/hosts.yml", env=self.cluster.environment(HOME=str(self.folder)))
-        run = workspace.run(f"serving.triton.{name}", *flags, variables={**variables, **more})
-        assert_clean(run, step=name)
-        return run
-
-    def versions(self) -> list[list[str]]:
-        """Those of add_sub that each ready replica serves, asked directly."""
-        pods = self.cluster.get("pods", namespace="triton")["items"]
-        found = []
-        for pod in pods:
-            with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8000/v2/models/add_sub", timeout=10) as answer:
-                found.append(json.load(answer)["versions"])
-        return found
-
-
-def test_the_whole_site_reaches_every_replica(tmp_path: Path, cluster: Cluster) -> None:
-    """From a folder of models to three verified replicas, a release of a new version on each, and back to nothing."""
-    (tmp_path / "models").mkdir()
-    tritonserver.write_add_sub(tmp_path / "models")
-    site = Site(cluster, tmp_path)
-    run = site.run("site")
-    assert "Replicas    3" in run.output
-    assert "Instances   3 of 3 run" in run.output
-    assert "1 models answered 6 requests" in run.output
-    assert site.versions() == [["1"]] * 3
-
-    source = tmp_path / "models" / "add_sub"
-    (source / "2").mkdir()
-    (source / "2" / "model.py").write_text((source / "1" / "model.py").read_text())
-    released = site.run("release")
-    assert "Load on every replica" in {name for _host, _path, name in released.changed}
-    assert site.versions() == [["2"]] * 3
-    assert "is Running, 3 of 3 run" in site.run("doctor").output
-
-    site.run("destroy")
-    assert site.cluster.kubectl("get", "namespace", "triton", rc=1)
-    assert not (tmp_path / "published").exists()
-    assert not (tmp_path / ".local").exists() or not list((tmp_path / ".local/state/serving.triton").iterdir())
 
 
 def refusal(name: str, **variables: Any) -> dict[str, Any]:

@@ -24,15 +24,15 @@ def record_name(name: str) -> str:
     return f"serving-triton-{name}"
 
 
-def look(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """Raises UnavailableError for what may not be read."""
+def look(cluster: Cluster, release: Release, together: Sequence[str] = ()) -> dict[str, Any]:
+    """together: see `namespace_of`. Raises UnavailableError for what may not be read."""
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
     found: dict[str, Any] = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
     kept = _revision(cluster, release, found["revision"]) if found["revision"] else {}
     chart = (kept.get("chart") or {}).get("metadata") or {}
     return {
         "server": cluster.url,
-        "namespace": {**namespace_of(cluster, release, namespace), "labels": _labels(namespace)},
+        "namespace": {**namespace_of(cluster, release, namespace, together), "labels": _labels(namespace)},
         "release": {
             **found,
             "chart": chart.get("name", ""),

@@ -87,19 +87,21 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def namespace_of(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
-    """others: what else is in it, for a namespace of ours alone, which goes with its last release."""
+def namespace_of(cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = ()) -> dict[str, Any]:
+    """others: what else is in it, for a namespace of ours alone, which goes with its last release. together: releases that do not count
+    either, since they go in the same run."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
-    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release) if ours else []}
+    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, together) if ours else []}
 
 
-def _others(cluster: Cluster, release: Release) -> list[str]:
+def _others(cluster: Cluster, release: Release, together: Sequence[str]) -> list[str]:
     found: list[str] = []
+    releases = [release, *(Release(name, release.namespace) for name in together)]
     for kind, path in _CONTENTS.items():
         things = _readable(cluster, path.format(part(release.namespace)))
         if things is None:
             found.append(f"each {kind}, which may not be listed")
-        found += sorted({_named(kind, each) for each in things or () if is_others(kind, each, release)})
+        found += sorted({_named(kind, each) for each in things or () if all(is_others(kind, each, one) for one in releases)})
     return found
 
 

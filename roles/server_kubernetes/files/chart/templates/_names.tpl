@@ -130,11 +130,11 @@ annotations:
 {{- fail "autoscaling.minReplicas: an HPA keeps one replica at least. Give 1, or use keda." -}}
 {{- end -}}
 {{- $tag := regexFind "^[0-9]{2}\\.[0-9]{2}" $v.image.tag -}}
-{{- $release := empty $tag | ternary 9912 (atoi (replace "." "" $tag)) -}}
+{{- $release := include "triton.imageRelease" . | int -}}
 {{- if and $v.restrictedApis.enabled (lt $release 2311) -}}
 {{- fail (printf "image.tag: the tritonserver of %s does not know --http-restricted-api. Set restrictedApis.enabled to false, or use a newer image." $tag) -}}
 {{- end -}}
-{{- if and (not (kindIs "invalid" $v.server.grpcMaxConnectionAge)) (lt $release 2401) -}}
+{{- if and (kindIs "float64" $v.server.grpcMaxConnectionAge) (lt $release 2401) -}}
 {{- fail (printf "image.tag: the tritonserver of %s does not know --grpc-max-connection-age. Set server.grpcMaxConnectionAge to null, or use a newer image." $tag) -}}
 {{- end -}}
 {{- if and (index $v.server.options "metrics-config") (lt $release 2304) -}}

@@ -13,6 +13,23 @@
 {{- int64 $s.budgetSeconds | default (add (int64 $s.baseSeconds) $reading) -}}
 {{- end -}}
 
+{{- /* 2409 for 24.09, and 9912 for an image that does not tell. */ -}}
+{{- define "triton.imageRelease" -}}
+{{- $tag := regexFind "^[0-9]{2}\\.[0-9]{2}" .Values.image.tag -}}
+{{- empty $tag | ternary 9912 (atoi (replace "." "" $tag)) -}}
+{{- end -}}
+
+{{- /* Milliseconds that a gRPC connection lives; nothing for no end. */ -}}
+{{- define "triton.connectionAge" -}}
+{{- $age := .Values.server.grpcMaxConnectionAge -}}
+{{- $drain := int64 .Values.drainSeconds -}}
+{{- if ne (toString $age) "auto" -}}
+{{- if not (kindIs "invalid" $age) -}}{{- int64 $age -}}{{- end -}}
+{{- else if ge (include "triton.imageRelease" . | int) 2401 -}}
+{{- gt $drain 0 | ternary (div (mul $drain 2000) 3) 300000 -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "triton.grace" -}}
 {{- .Values.terminationGracePeriodSeconds | default (add .Values.drainSeconds .Values.server.exitTimeoutSeconds 15) | int64 -}}
 {{- end -}}

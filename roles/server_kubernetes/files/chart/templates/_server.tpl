@@ -50,8 +50,8 @@
 {{- end -}}
 {{- $_ := set $options "exit-timeout-secs" $v.server.exitTimeoutSeconds -}}
 {{- range $name, $port := $v.server.ports -}}{{- $_ := set $options (printf "%s-port" $name) $port -}}{{- end -}}
-{{- if not (kindIs "invalid" $v.server.grpcMaxConnectionAge) -}}
-{{- $_ := set $options "grpc-max-connection-age" $v.server.grpcMaxConnectionAge -}}
+{{- with include "triton.connectionAge" . -}}
+{{- $_ := set $options "grpc-max-connection-age" (int64 .) -}}
 {{- if not (kindIs "invalid" $v.server.grpcMaxConnectionAgeGrace) -}}{{- $_ := set $options "grpc-max-connection-age-grace" $v.server.grpcMaxConnectionAgeGrace -}}{{- end -}}
 {{- end -}}
 {{- if $v.tls.enabled -}}
