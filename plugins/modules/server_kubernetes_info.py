@@ -42,6 +42,10 @@ options:
         type: list
         elements: dict
         default: []
+  monitoring:
+    description: Whether to read by which labels the Prometheus operator's Prometheus and Grafana take objects of the namespace.
+    type: bool
+    default: false
   lock_timeout:
     description: Seconds that a Helm which is at work on the release is waited for.
     type: float
@@ -106,6 +110,16 @@ kinds:
   elements: str
   returned: success
   sample: [PodMonitor, PrometheusRule, ServiceMonitor]
+monitoring:
+  description:
+    - For C(service_monitor), C(rule) and C(dashboard) the C(labels) that are wanted, C(by) whom, and the C(problem) where nobody does.
+    - Empty where the cluster has no Prometheus operator, or where that may not be read.
+  type: dict
+  returned: with O(monitoring)
+  sample:
+    service_monitor: {labels: {release: prometheus}, by: Prometheus monitoring/prometheus, problem: ""}
+    rule: {labels: {release: prometheus}, by: Prometheus monitoring/prometheus, problem: ""}
+    dashboard: {labels: {grafana_dashboard: "1"}, by: Grafana monitoring/grafana, problem: ""}
 denied:
   description: The permissions that are lacking, with O(permissions).
   type: list
@@ -242,6 +256,7 @@ OPTIONS = {
     "permissions": {"type": "bool", "default": False},
     "replicas": {"type": "int", "default": 1},
     "gpus": {"type": "dict", "options": GPUS},
+    "monitoring": {"type": "bool", "default": False},
     "lock_timeout": {"type": "float", "default": 0},
     "access": {"type": "str", "choices": list(WAYS)},
     "grpc_tls": {"type": "bool", "default": False},
@@ -260,7 +275,7 @@ def main() -> None:
         gpus = Gpus(**params["gpus"]) if params["gpus"] and params["gpus"]["count"] else None
         release = Release(params["name"], params["namespace"], params["key_header"])
         wait_for_helm(cluster, release, params["lock_timeout"])
-        wanted = Wanted(params["permissions"], gpus, params["replicas"], params["access"] or "", params["grpc_tls"])
+        wanted = Wanted(params["permissions"], gpus, params["replicas"], params["access"] or "", params["grpc_tls"], params["monitoring"])
         found = inspect(cluster, release, wanted)
         if params["access"]:
             # What was asked for is told.

@@ -38,8 +38,9 @@ MONITORING = "monitoring.coreos.com/v1"
 OPERATOR_KINDS = {"Prometheus": "prometheuses", "ServiceMonitor": "servicemonitors"}
 
 
-def chart(name: str, version: str, image: str = PAUSE, **crds: str) -> Chart:
-    return Chart(name, version, {"controller.yaml": CONTROLLER % image, "values.yaml": VALUES}, crds)
+def chart(name: str, image: str = PAUSE, **crds: str) -> Chart:
+    definitions = {f"{plural}.yaml": json.dumps(custom_definition("monitoring.coreos.com", kind, plural)) for kind, plural in crds.items()}
+    return Chart(name, "1.0.0", {"controller.yaml": CONTROLLER % image, "values.yaml": VALUES}, definitions)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archives")
-    definitions = {kind: json.dumps(custom_definition("monitoring.coreos.com", kind, plural)) for kind, plural in OPERATOR_KINDS.items()}
-    for each in (
-        chart("kube-prometheus-stack", "1.0.0", "quay.io/prometheus-operator/prometheus-operator:v1", **definitions),
-        chart("prometheus-adapter", "1.0.0"),
-    ):
+    stack = chart("kube-prometheus-stack", "quay.io/prometheus-operator/prometheus-operator:v1", **OPERATOR_KINDS)
+    for each in (stack, chart("prometheus-adapter")):
         (folder / f"{each.name}-{each.version}.tgz").write_bytes(each.pack())
     return folder
 

@@ -131,7 +131,9 @@ def test_the_role_keeps_its_promise(site: Site) -> None:
     nodes = {name: site.node(name)["metadata"] for name in ("gpu-1", "gpu-2")}
     assert {name: each["labels"].get(CONFIG_LABEL) for name, each in nodes.items()} == {"gpu-1": "former", "gpu-2": None}
     assert not any("serving.triton" in key for each in nodes.values() for key in each.get("annotations") or {})
-    assert_unchanged(site.run("--diff", **gone))
+    names = ("installed", "patches", "definitions")
+    left = site.ask("device_plugin_info", releases=[f"{NAMESPACE}/nvidia-device-plugin"])
+    assert {name: left[name] for name in names} == {name: [] for name in names}
 
 
 def refusal(name: str, **variables: Any) -> dict[str, Any]:
@@ -153,14 +155,13 @@ def test_what_is_there_is_left_alone_and_what_cannot_work_is_told(site: Site) ->
     refused = [
         refusal("twice", device_plugin_sharing="mps", device_plugin_replicas=2, device_plugin_configs={"default": {}}),
         refusal("undiscovered", device_plugin_nfd="never"),
-        refusal("mps", device_plugin_nfd="never", device_plugin_sharing="mps", device_plugin_replicas=2, device_plugin_nodes=["gpu-1"]),
         {"name": "Add theirs", "kubernetes.core.k8s": {"namespace": "kube-system", "definition": theirs}},
         refusal("theirs", device_plugin_sharing="time_slicing", device_plugin_replicas=2),
     ]
     run = site.workspace.run([{"hosts": "localhost", "gather_facts": False, "tasks": refused}], variables=site.variables())
     assert run.rc == 0, run.tail(100)
     for text in (
-        "twice: device_plugin_configs has", "undiscovered: Without node feature discovery", "mps: MPS needs GPU feature discovery",
+        "twice: device_plugin_configs has", "undiscovered: Without node feature discovery",
         "theirs: GPUs of the cluster are served by DaemonSet kube-system/gke-gpus",
     ):  # fmt: skip
         assert text in told(run), (text, run.tail(100))

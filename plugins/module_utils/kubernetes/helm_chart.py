@@ -133,9 +133,24 @@ def definitions(path: Path, run: Run) -> list[Any]:
     """The custom resource definitions in the folders crds of the chart and of those within it."""
     import yaml
 
-    # Those of a monitoring stack are megabytes.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return [each for each in yaml.load_all(_show("crds", path, run), Loader=loader) if each]
+    text = _show("crds", path, run)
+    try:
+        return [each for each in yaml.load_all(text, Loader=_loader()) if each]
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"has definitions that are no YAML: {error}", where=str(path), remedy="Take another version of the chart."
+        ) from error
+
+
+def _loader() -> Any:
+    """Those of a monitoring stack are megabytes, and list "=" among their values, which has a meaning of its own in YAML 1.1 alone."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """A safe one."""
+
+    Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
+    return Loader
 
 
 def _show(what: str, path: Path, run: Run) -> str:

@@ -17,6 +17,7 @@ from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
 from .rollout import Observed, is_ready, judge, new_pods
+from .selection import selections
 from .service import Release, key_of, observe, replicas
 
 # What the role does in the namespace: group, resource, verbs.
@@ -40,13 +41,15 @@ _CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty."""
+    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty.
+    monitoring: whether to read by which labels objects are monitored."""
 
     permissions: bool = False
     gpus: sizing.Wanted | None = None
     replicas: int = 1
     access: str = ""
     grpc_tls: bool = False
+    monitoring: bool = False
 
 
 def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any]:
@@ -71,6 +74,8 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "nodes": _node_addresses(cluster),
         "spare_gpus": _spare(cluster, release, wanted),
     }
+    if wanted.monitoring:
+        found["monitoring"] = _monitoring(cluster, release, namespace) if found["kinds"] else {}
     if not wanted.access:
         return found
     way = choose(wanted.access, found["pods_answer"])
