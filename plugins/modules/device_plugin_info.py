@@ -151,12 +151,12 @@ definitions:
   sample: [nodefeatures.nfd.k8s-sigs.io]
 nodes:
   description:
-  sample: [{name: gpu-1, ready: true, gpu: true, discovered: true, product: NVIDIA-L4, config: a, resources: {nvidia.com/gpu: 4}}]
+    - All nodes, whether each is C(ready), has a C(gpu), and is C(discovered), so that the chart of the device plugin goes there.
     - The C(product) and C(config) of its labels, and NVIDIA's C(resources).
   type: list
   elements: dict
   returned: where no permission is lacking
-  sample: [{name: gpu-1, ready: true, gpu: true, discovered: true, product: NVIDIA-L4, config: shared, resources: {nvidia.com/gpu: 4}}]
+  sample: [{name: gpu-1, ready: true, gpu: true, discovered: true, product: NVIDIA-L4, config: a, resources: {nvidia.com/gpu: 4}}]
 unmatched:
   description: Selectors of O(node_configs) that find no node.
   type: list

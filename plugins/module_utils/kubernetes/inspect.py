@@ -154,6 +154,15 @@ def is_others(kind: str, value: Object, release: Release) -> bool:
     return not ours or annotations.get("helm.sh/resource-policy") == "keep"
 
 
+def _monitoring(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
+    """Who monitors objects of the namespace; empty where that may not be read."""
+    prometheuses = _readable(cluster, f"/apis/{_MONITORING}/v1/prometheuses")
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    if prometheuses is None:
+        return {}
+    return selections(prometheuses, _readable(cluster, "/apis/apps/v1/deployments") or [], release.namespace, labels)
+
+
 def kinds_of(cluster: Cluster, group: str) -> list[str]:
     """The kinds of an operator's API group, where it is served."""
     resources = (cluster.get(f"/apis/{group}/v1") or {}).get("resources") or []
@@ -177,7 +186,6 @@ def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[
 
 
 def may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
-    """Whether the credentials allow it: attributes as a SelfSubjectAccessReview names them, a subresource after a slash."""
     resource, _slash, subresource = attributes["resource"].partition("/")
     spec = {"resourceAttributes": {**attributes, "resource": resource, **({"subresource": subresource} if subresource else {})}}
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
