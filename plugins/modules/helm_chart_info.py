@@ -131,7 +131,7 @@ def look(source: Source, helm: str) -> dict[str, Any]:
     try:
         path = fetch(source, folder, run)
         about = metadata(path, run)
-        found = definitions(path, run)
+        found = definitions(path)
     except ServingError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

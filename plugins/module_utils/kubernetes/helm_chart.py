@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
+import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,21 +129,49 @@ def metadata(path: Path, run: Run) -> Mapping[str, Any]:
     """Chart.yaml."""
     import yaml
 
-    found: Mapping[str, Any] = yaml.safe_load(_show("chart", path, run)) or {}
+    rc, out, error = run(["show", "chart", str(path)], {})
+    if rc:
+        raise InputError(f"is no chart: {error.strip()}", where=str(path), remedy="Name the folder or the archive of a chart.")
+    found: Mapping[str, Any] = yaml.safe_load(out) or {}
     return found
 
 
-def definitions(path: Path, run: Run) -> list[Any]:
-    """The custom resource definitions in the folders crds of the chart and of those within it."""
+def definitions(path: Path) -> list[Any]:
+    """The custom resource definitions in the folders crds of the chart and of those within it.
+
+    Helm's own `show crds` puts files after one another without what separates documents.
+    """
     import yaml
 
-    text = _show("crds", path, run)
     try:
-        return [each for each in yaml.load_all(text, Loader=_loader()) if each]
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"has definitions that are no YAML: {error}", where=str(path), remedy="Take another version of the chart."
-        ) from error
+        texts = list(_definition_files(path.read_bytes() if path.is_file() else path))
+        return [each for text in texts for each in yaml.load_all(text, Loader=_loader()) if each]
+    except (yaml.YAMLError, tarfile.TarError, OSError) as error:
+        remedy = "Take another version of the chart."
+        raise InputError(f"its definitions cannot be read: {error}", where=str(path), remedy=remedy) from error
+
+
+def _definition_files(chart: bytes | Path) -> Iterator[bytes]:
+    """chart: an archive's content, or a folder."""
+    for name, read in sorted(_files(chart), key=lambda each: each[0]):
+        if _DEFINITIONS.fullmatch(name):
+            yield read()
+        elif _WITHIN.fullmatch(name):
+            yield from _definition_files(read())
+
+
+_DEFINITIONS = re.compile(r"[^/]+/(charts/[^/]+/)*crds/.+\.(ya?ml|json)")
+_WITHIN = re.compile(r"[^/]+/(charts/[^/]+/)*charts/[^/]+\.tgz")
+
+
+def _files(chart: bytes | Path) -> list[tuple[str, Callable[[], bytes]]]:
+    """Names below the chart's own, and how they are read."""
+    if isinstance(chart, Path):
+        return [(f"{chart.name}/{each.relative_to(chart)}", each.read_bytes) for each in chart.rglob("*") if each.is_file()]
+    with tarfile.open(fileobj=io.BytesIO(chart)) as archive:
+        members = [each for each in archive if each.isfile() and (_DEFINITIONS.fullmatch(each.name) or _WITHIN.fullmatch(each.name))]
+        contents = [(each.name, archive.extractfile(each)) for each in members]
+        return [(name, partial(bytes, content.read())) for name, content in contents if content]
 
 
 def _loader() -> Any:
@@ -151,10 +183,3 @@ def _loader() -> Any:
 
     Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
     return Loader
-
-
-def _show(what: str, path: Path, run: Run) -> str:
-    rc, out, error = run(["show", what, str(path)], {})
-    if rc:
-        raise InputError(f"is no chart: {error.strip()}", where=str(path), remedy="Name the folder or the archive of a chart.")
-    return out

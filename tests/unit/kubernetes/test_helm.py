@@ -7,11 +7,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.kubernetes.repositories import Chart
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
@@ -90,10 +92,20 @@ def test_what_may_pass_is_tried_again_and_what_cannot_is_not(tmp_path: Path) -> 
 
 
 def test_definitions_are_read_as_kubernetes_reads_them(tmp_path: Path) -> None:
-    """The monitoring stack's list the operators of a matcher, which YAML 1.1 takes for something else."""
-    helm = Helm(tmp_path, (0, "---\nmetadata: {name: a}\nenum:\n- '!='\n- =\n---\n---\nmetadata: {name: b}\n", ""))
-    first, second = definitions(tmp_path, helm)
-    assert (first["enum"], second["metadata"]["name"]) == (["!=", "="], "b")
+    """Those of charts within too, whether one file ends with a separator or not. "=" has a meaning of its own in YAML 1.1."""
+    inner = Chart("inner", "1.0.0", crds={"c.yml": "kind: C\n"}).pack()
+    outer = Chart(
+        "outer", "1.0.0", {"no.yaml": "kind: No\n"}, {"a.yaml": "# first\nkind: A\nenum:\n- '!='\n- =\n", "b.json": '{"kind": "B"}'}
+    )
+    (tmp_path / "outer.tgz").write_bytes(outer.pack())
+    with tarfile.open(tmp_path / "outer.tgz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "outer" / "charts").mkdir()
+    (tmp_path / "outer" / "charts" / "inner-1.0.0.tgz").write_bytes(inner)
+    assert [each["kind"] for each in definitions(tmp_path / "outer.tgz")] == ["A", "B"]
+    found = definitions(tmp_path / "outer")
+    assert sorted(each["kind"] for each in found) == ["A", "B", "C"]
+    assert next(each["enum"] for each in found if each["kind"] == "A") == ["!=", "="]
 
 
 MANIFEST = """---
