@@ -57,6 +57,10 @@ options:
     description: Name of a RuntimeClass that must be there.
     type: str
     default: ""
+  monitored:
+    description: Namespace of the DCGM exporter, for RV(monitor_labels).
+    type: str
+    default: ""
   permissions:
     description: Whether to ask which of the permissions that the role needs are lacking. Nothing else is read then if one is.
     type: bool
@@ -106,6 +110,11 @@ kinds:
   elements: str
   returned: where no permission is lacking
   sample: [PodMonitor, PrometheusRule, ServiceMonitor]
+monitor_labels:
+  description: Labels by which the cluster's Prometheus selects a ServiceMonitor of the namespace O(monitored).
+  type: dict
+  returned: where no permission is lacking
+  sample: {release: kube-prometheus-stack}
 namespace_exists:
   description: Whether O(namespace) is there.
   type: bool
@@ -189,6 +198,7 @@ OPTIONS = {
     "label_nodes": {"type": "bool", "default": False},
     "releases": {"type": "list", "elements": "str", "default": []},
     "runtime_class": {"type": "str", "default": ""},
+    "monitored": {"type": "str", "default": ""},
     "permissions": {"type": "bool", "default": False},
 }
 
@@ -198,7 +208,7 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        wanted = {name: params[name] for name in ("configs", "node_configs", "releases", "runtime_class", "permissions")}
+        wanted = {name: params[name] for name in ("configs", "node_configs", "releases", "runtime_class", "monitored", "permissions")}
         asked = Asked(default=params["default_config"], named=params["nodes"], present=params["label_nodes"], **wanted)
         # What cannot work anywhere is told without a cluster.
         checked(asked)

@@ -19,9 +19,11 @@ from .gpu_rollout import gpu_nodes as nodes_with_gpus
 from .helm_release import record_name
 from .inspect import OURS, kinds_of, may
 from .rollout import DAEMON_SET, DONE, STUCK, Verdict, is_ready
+from .selection import selections
 from .service import Patience, Release, log_of, observe_workloads, with_logs
 
 _NODES, _POLICIES = "/api/v1/nodes", "/apis/nvidia.com/v1/clusterpolicies"
+_PROMETHEUSES = "/apis/monitoring.coreos.com/v1/prometheuses"
 _DISCOVERY_LABEL = "app.kubernetes.io/name=node-feature-discovery"
 _PAUSE = 1.0
 # What the charts make and the role changes: group, resource, verb, and whether it is in the namespace.
@@ -47,7 +49,7 @@ class Asked:
     """configs: as the user gives them; empty for an absent plugin. default: the name of one. node_configs: node or selector → name of one.
 
     named: nodes that have GPUs. present: whether these are to say so by a label. releases: `namespace/name` of ours. runtime_class: one
-    that must be there. permissions: whether to ask which are lacking.
+    that must be there. monitored: namespace of the exporter. permissions: whether to ask which are lacking.
     """
 
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Asked:
     present: bool = False
     releases: Sequence[str] = ()
     runtime_class: str = ""
+    monitored: str = ""
     permissions: bool = False
 
 
@@ -92,6 +95,7 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
         "server": cluster.url,
         "denied": denied,
         "kinds": kinds_of(cluster, "monitoring.coreos.com"),
+        "monitor_labels": _monitor_labels(cluster, asked.monitored) if asked.monitored else {},
         "namespace_exists": cluster.get(f"/api/v1/namespaces/{part(release.namespace)}") is not None,
         "documents": {name: each.document() for name, each in configs.items()},
         "needs_documents": bool(configs) and not same_everywhere(configs),
@@ -136,6 +140,13 @@ def _others(cluster: Cluster, ours: Sequence[str]) -> dict[str, list[str]]:
         "exporter": list(gpu_nodes.others([each for each in daemons if gpu_nodes.is_exporter(each)], ours, policies)),
         "discovery": list(gpu_nodes.others([{"kind": "Deployment", **each} for each in discovery], ours)),
     }
+
+
+def _monitor_labels(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """By which the cluster's own Prometheus selects a ServiceMonitor of a namespace; none where there is no such Prometheus."""
+    labels = gpu_nodes.labels_of(cluster.get(f"/api/v1/namespaces/{part(namespace)}") or {"metadata": {}})
+    found: dict[str, str] = selections(cluster.items(_PROMETHEUSES), (), namespace, labels)["service_monitor"]["labels"]
+    return found
 
 
 def _is_installed(cluster: Cluster, namespace: str, name: str) -> bool:

@@ -13,7 +13,14 @@ from ansible.template import Templar
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "device_plugin"
 NOBODY: dict[str, list[str]] = {"plugin": [], "operator": [], "exporter": [], "discovery": []}
-FOUND = {"others": NOBODY, "kinds": [], "documents": {"default": {"version": "v1"}}, "needs_documents": False, "mig_strategies": ["none"]}
+FOUND = {
+    "others": NOBODY,
+    "kinds": [],
+    "monitor_labels": {},
+    "documents": {"default": {"version": "v1"}},
+    "needs_documents": False,
+    "mig_strategies": ["none"],
+}
 
 
 def value(name: str, found: Any = None, **known: Any) -> Any:
@@ -74,6 +81,11 @@ def test_the_exporter_is_scraped_where_there_is_an_operator() -> None:
     assert value("dcgm_values")["serviceMonitor"]["enabled"] is False
     assert value("dcgm_values", {"kinds": ["ServiceMonitor"]})["serviceMonitor"]["enabled"] is True
     assert value("dcgm_values", {"kinds": ["ServiceMonitor"]}, monitoring="never")["serviceMonitor"]["enabled"] is False
+    release = {"kinds": ["ServiceMonitor"], "monitor_labels": {"release": "stack", "team": "a"}}
+    assert value("dcgm_values", release, monitoring_labels={"team": "b"})["serviceMonitor"]["additionalLabels"] == {
+        "release": "stack",
+        "team": "b",
+    }
     # The user's own word is the last one.
     assert value("dcgm_values", dcgm_values={"serviceMonitor": {"enabled": True}})["serviceMonitor"]["enabled"] is True
 

@@ -203,6 +203,14 @@ def test_definitions_go_where_nobody_else_uses_them() -> None:
     assert found["definitions"] == ["features"]
 
 
+def test_the_exporter_gets_the_labels_that_prometheus_selects() -> None:
+    every = {"serviceMonitorSelector": {"matchLabels": {"release": "stack"}}, "serviceMonitorNamespaceSelector": {}}
+    prometheus = {"metadata": {"name": "stack", "namespace": "monitoring"}, "spec": every}
+    lists = {"/api/v1/nodes": [], "/apis/monitoring.coreos.com/v1/prometheuses": [prometheus]}
+    assert inspect(cluster(lists), RELEASE, Asked(monitored="nvidia-dcgm"))["monitor_labels"] == {"release": "stack"}
+    assert inspect(cluster(lists), RELEASE, Asked())["monitor_labels"] == {}
+
+
 def test_what_cannot_work_anywhere_needs_no_cluster() -> None:
     with pytest.raises(InputError, match=r"gpu-1: is to have the configuration fast, which is not described\. Name one of default"):
         checked(Asked({"default": {}}, "default", {"gpu-1": "fast"}))
