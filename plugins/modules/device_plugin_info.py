@@ -26,7 +26,7 @@ options:
       - Configurations by name. Each has C(sharing) (V(none), V(time_slicing) or V(mps)), C(replicas) of C(nvidia.com/gpu) or C(resources)
         (name of a resource to its replicas), C(mig_strategy) (V(none), V(single) or V(mixed)), C(rename) (to C(….shared)) and
         C(fail_requests_greater_than_one).
-      - Empty for a plugin that is to be removed: then RV(patches) give back every label that was set.
+      - Empty for a plugin that is to be removed. Then RV(patches) give back every label that was set.
     type: dict
     default: {}
   default_config:

@@ -28,7 +28,7 @@ options:
       - Configurations by name. Each has C(sharing) (V(none), V(time_slicing) or V(mps)), C(replicas) of C(nvidia.com/gpu) or C(resources)
         (name of a resource to its replicas), C(mig_strategy) (V(none), V(single) or V(mixed)), C(rename) (to C(….shared)) and
         C(fail_requests_greater_than_one).
-      - Empty where the plugin is somebody else's: then any resource of NVIDIA's is enough.
+      - Empty where the plugin is somebody else's. Then any resource of NVIDIA's is enough.
     type: dict
     default: {}
   default_config:
