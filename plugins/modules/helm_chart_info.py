@@ -41,6 +41,8 @@ options:
     description: Helm, as a path or a name on C(PATH).
     type: str
     default: helm
+requirements:
+  - PyYAML
 attributes:
   check_mode:
     description: Changes nothing but its own folder, so check mode is the same.
@@ -110,8 +112,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.core.errors import ServingError
-from ..module_utils.kubernetes.cluster import missing_client
-from ..module_utils.kubernetes.helm_chart import Source, definitions, fetch, metadata, runner
+from ..module_utils.kubernetes.helm_chart import Source, definitions, fetch, metadata, missing_yaml, runner
 from ..module_utils.module import run_info
 
 OPTIONS = {
@@ -153,8 +154,7 @@ def main() -> None:
     params = {**module.params, "ca_cert": module.params["ca_cert"] or ""}
 
     def read() -> dict[str, Any]:
-        # It brings yaml along.
-        missing = missing_client()
+        missing = missing_yaml()
         if missing:
             raise missing
         helm = params.pop("helm")

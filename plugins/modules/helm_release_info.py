@@ -22,7 +22,7 @@ options:
     type: str
     default: triton-key
   together:
-    description: Releases of the namespace that are removed in the same run, so that RV(namespace) does not count them among C(others).
+    description: Releases of the namespace that the same run has removed already, or would have, so that they are not C(others).
     type: list
     elements: str
     default: []

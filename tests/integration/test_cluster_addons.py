@@ -43,6 +43,10 @@ def chart(name: str, image: str = PAUSE, **crds: str) -> Chart:
     return Chart(name, "1.0.0", {"controller.yaml": CONTROLLER % image, "values.yaml": VALUES}, definitions)
 
 
+def environment(cluster: Cluster, folder: Path) -> dict[str, str]:
+    return cluster.environment(HOME=str(folder), ANSIBLE_PIPELINING="true")
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with open_cluster(tmp_path_factory.mktemp("cluster")) as opened:
@@ -80,7 +84,7 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, archives: 
         "cluster_addons_prometheus_adapter_version": "1.0.0", "cluster_addons_patience": 1,
         "cluster_addons_prometheus_adapter_values": {"replicas": 2},
     }  # fmt: skip
-    workspace = Workspace(tmp_path, env=cluster.environment(HOME=str(tmp_path)))
+    workspace = Workspace(tmp_path, env=environment(cluster, tmp_path))
 
     def values(release: str) -> Any:
         return json.loads(cluster.get("configmap", f"{release}-values", "monitoring")["data"]["values"])
@@ -132,7 +136,7 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster, archiv
         refusal("external", **keda, cluster_addons_adapter_external_rules=[{"seriesQuery": "a"}]),
     ]  # fmt: skip
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
-    run = Workspace(tmp_path, env=cluster.environment(HOME=str(tmp_path))).run(play)
+    run = Workspace(tmp_path, env=environment(cluster, tmp_path)).run(play)
     assert_clean(run)
     told = run.output.replace("\\n", " ")
     for text in (
@@ -145,8 +149,6 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster, archiv
 
 
 def test_the_playbook_does_nothing_without_clusters(tmp_path: Path, cluster: Cluster) -> None:
-    run = Workspace(tmp_path, ROOT / "inventories/kubernetes/hosts.yml", env=cluster.environment(HOME=str(tmp_path))).run(
-        "serving.triton.cluster"
-    )
+    run = Workspace(tmp_path, ROOT / "inventories/kubernetes/hosts.yml", env=environment(cluster, tmp_path)).run("serving.triton.cluster")
     assert_clean(run)
     assert not run.tasks

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ def chart(version: str, **values: str) -> Chart:
     )
 
 
+def environment(cluster: Cluster, folder: Path) -> dict[str, str]:
+    return cluster.environment(HOME=str(folder), ANSIBLE_PIPELINING="true")
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with open_cluster(tmp_path_factory.mktemp("cluster")) as opened:
@@ -71,7 +76,7 @@ def repository() -> Iterator[file_server.FileServer]:
 
 
 def run(cluster: Cluster, folder: Path, variables: dict[str, Any], *flags: str, rc: int = 0) -> PlaybookRun:
-    found = Workspace(folder, env=cluster.environment(HOME=str(folder))).run(role_play(ROLE, variables), *flags)
+    found = Workspace(folder, env=environment(cluster, folder)).run(role_play(ROLE, variables), *flags)
     assert found.rc == rc, found.tail(100)
     return found
 
@@ -82,14 +87,19 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository
     variables = {
         **named, "helm_release_chart": "agent", "helm_release_repository": repository.url, "helm_release_version": "1.0.0",
         "helm_release_repository_username": "reader", "helm_release_repository_password": PASSWORD,
+        "helm_release_generated_secrets": [{"name": "made", "data": {"user": "admin"}, "generate": ["password", "other"]}],
         "helm_release_namespace_labels": {"pod-security.kubernetes.io/enforce": "privileged"},
     }  # fmt: skip
-    workspace = Workspace(tmp_path, env=cluster.environment(HOME=str(tmp_path)))
+    workspace = Workspace(tmp_path, env=environment(cluster, tmp_path))
 
     def running() -> None:
         assert cluster.get("namespace", "agents")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
         assert cluster.get("daemonset", "agent-node", "agents")["status"]["numberReady"] == 1
         assert cluster.get("statefulset", "agent-state", "agents")["status"]["readyReplicas"] == 1
+        made = {key: b64decode(each).decode() for key, each in cluster.get("secret", "made", "agents")["data"].items()}
+        assert made["user"] == "admin"
+        assert len(made["password"]) == len(made["other"]) == 40
+        assert made["password"] != made["other"]
         # Definitions change with the chart's version, which Helm itself would not do. What somebody removed is there again.
         cluster.kubectl("delete", "daemonset", "agent-node", "--namespace", "agents")
         newer = run(cluster, tmp_path, {**variables, "helm_release_version": "1.1.0"}, "--diff")
@@ -135,7 +145,7 @@ def test_a_release_of_somebody_else_and_one_that_fails(tmp_path: Path, cluster: 
         step("removed", **mine, helm_release_state="absent"),
     ]
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
-    found = Workspace(tmp_path, env=cluster.environment(HOME=str(tmp_path))).run(play)
+    found = Workspace(tmp_path, env=environment(cluster, tmp_path)).run(play)
     assert_clean(found)
     told = found.output.replace("\\n", " ")
     for text in (

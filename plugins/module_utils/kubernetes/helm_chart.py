@@ -10,6 +10,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, TransientError, UnavailableError
+from ..core.errors import InputError, ServingError, TransientError, UnavailableError
 from ..core.wait import Clock, RetryPolicy, retry
 
 OCI = "oci://"
@@ -123,6 +124,16 @@ def _try(source: Source, run: Run, arguments: Sequence[str], environment: Mappin
 
 
 _REMEDY = "Check the URL of the repository, its credentials, and the chart's name and version."
+
+
+def missing_yaml() -> ServingError | None:
+    """Why no chart can be read by this Python. Importing the kubernetes library, which brings yaml along, would take far longer."""
+    try:
+        import yaml  # noqa: F401
+    except ImportError:
+        remedy = f"Install it there: {sys.executable} -m pip install PyYAML"
+        return InputError("the Python library yaml is missing", where=sys.executable, remedy=remedy)
+    return None
 
 
 def metadata(path: Path, run: Run) -> Mapping[str, Any]:

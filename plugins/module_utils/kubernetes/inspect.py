@@ -94,7 +94,7 @@ def _pem(cluster: Cluster) -> dict[str, str]:
 
 def namespace_of(cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = ()) -> dict[str, Any]:
     """others: what else is in it, for a namespace of ours alone, which goes with its last release. together: releases that do not count
-    either, since they go in the same run."""
+    either, since the same run has removed them, or would have."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
     return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, together) if ours else []}
 
