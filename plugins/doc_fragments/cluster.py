@@ -6,6 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
+    # Of a release of the chart.
     DOCUMENTATION = r"""
 options:
   name:
@@ -20,6 +21,10 @@ options:
     description: The header of the restricted APIs. The key itself is read from the Secret that the pods mount.
     type: str
     default: triton-key
+"""
+
+    CONNECTION = r"""
+options:
   kubeconfig:
     description:
       - The kubeconfig.

@@ -33,6 +33,7 @@ options:
     type: path
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:
@@ -104,7 +105,7 @@ def main() -> None:
         release = Release(params["name"], params["namespace"], params["key_header"])
         with progress_in(params["progress_file"]) as tell:
             seen, verdict = wait(connect(params), release, Patience(params["timeout"], params["patience"]), tell)
-        return {"rollout": verdict.text, "replicas": replicas(seen.pods)}
+        return {"rollout": verdict.text, "replicas": replicas(seen.pods, release)}
 
     run_info(module, read)
 

@@ -60,6 +60,7 @@ options:
     default: false
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:
@@ -225,17 +226,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.kubernetes.access import WAYS
 from ..module_utils.kubernetes.cluster import connect, missing_client
 from ..module_utils.kubernetes.inspect import Wanted, inspect, wait_for_helm
-from ..module_utils.kubernetes.options import CLUSTER, SERVICE
+from ..module_utils.kubernetes.options import CLUSTER, GPUS, SERVICE
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.kubernetes.sizing import Wanted as Gpus
 from ..module_utils.module import run_info
 
-GPUS = {
-    "resource": {"type": "str", "default": "nvidia.com/gpu"},
-    "count": {"type": "int", "default": 1},
-    "selector": {"type": "dict", "default": {}},
-    "tolerations": {"type": "list", "elements": "dict", "default": []},
-}
 OPTIONS = {
     **CLUSTER,
     **SERVICE,

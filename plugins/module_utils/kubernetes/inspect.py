@@ -33,6 +33,19 @@ _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 # What may be wanted of an operator, and where its API says so.
 _MONITORING = "monitoring.coreos.com"
+_KSERVE_NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("", "secrets", ("get", "list", "create", "patch", "delete")),
+    ("", "configmaps", ("get", "create", "patch", "delete")),
+    ("", "serviceaccounts", ("get", "create", "patch", "delete")),
+    ("", "services", ("list",)),
+    ("", "pods", ("get", "list")),
+    ("", "pods/log", ("get",)),
+    ("", "events", ("list",)),
+    ("apps", "deployments", ("list",)),
+    ("apps", "replicasets", ("list",)),
+    ("serving.kserve.io", "inferenceservices", ("get", "list", "create", "patch", "delete")),
+    ("serving.kserve.io", "servingruntimes", ("get", "list", "create", "patch", "delete")),
+)
 MADE_BY = "app.kubernetes.io/managed-by"
 OURS = "serving.triton"
 _CONNECT_SECONDS = 2.0
@@ -40,13 +53,17 @@ _CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty."""
+    """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty.
+
+    kserve: whether KServe makes the Deployment of an InferenceService, instead of Helm.
+    """
 
     permissions: bool = False
     gpus: sizing.Wanted | None = None
     replicas: int = 1
     access: str = ""
     grpc_tls: bool = False
+    kserve: bool = False
 
 
 def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any]:
@@ -54,16 +71,16 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     version = cluster.get("/version") or {}
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
     seen = observe(cluster, release) if namespace else None
-    pods = replicas(seen.pods) if seen else []
+    pods = replicas(seen.pods, release) if seen else []
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
         "kinds": _kinds(cluster, _MONITORING),
-        "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
-        "namespace": _namespace(cluster, release, namespace),
+        "denied": _denied(cluster, release, wanted, create_namespace=namespace is None) if wanted.permissions else [],
+        "namespace": _namespace(cluster, release, namespace, _KSERVE_CONTENTS if wanted.kserve else {}),
         "release": served(history(cluster, release), seen) if seen else _NONE,
         "secrets": _secrets(cluster, release) if namespace else [],
-        "deployment": _deployment(seen.deployment) if seen else {},
+        "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
         "replicas": pods,
         "pods_answer": bool(pods) and _answers(pods),
@@ -87,15 +104,15 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def _namespace(cluster: Cluster, release: Release, namespace: Object | None) -> dict[str, Any]:
-    """others: what else is in it, for a namespace of ours alone, which goes with its last release."""
+def _namespace(cluster: Cluster, release: Release, namespace: Object | None, more: Mapping[str, str]) -> dict[str, Any]:
+    """others: what else is in it, for a namespace of ours alone, which goes with its last release. more: of `_CONTENTS`."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
-    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release) if ours else []}
+    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, more) if ours else []}
 
 
-def _others(cluster: Cluster, release: Release) -> list[str]:
+def _others(cluster: Cluster, release: Release, more: Mapping[str, str]) -> list[str]:
     found: list[str] = []
-    for kind, path in _CONTENTS.items():
+    for kind, path in {**_CONTENTS, **more}.items():
         things = _readable(cluster, path.format(part(release.namespace)))
         if things is None:
             found.append(f"each {kind}, which may not be listed")
@@ -116,6 +133,10 @@ _CONTENTS: Mapping[str, str] = {
     "daemonset": "/apis/apps/v1/namespaces/{}/daemonsets",
     "job": "/apis/batch/v1/namespaces/{}/jobs",
     "cronjob": "/apis/batch/v1/namespaces/{}/cronjobs",
+}
+_KSERVE_CONTENTS: Mapping[str, str] = {
+    "inference service": "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices",
+    "serving runtime": "/apis/serving.kserve.io/v1alpha1/namespaces/{}/servingruntimes",
 }
 # What the cluster, OpenShift and Istio put into every namespace.
 _EVERYWHERE = ("kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert")
@@ -156,9 +177,10 @@ def _kinds(cluster: Cluster, group: str) -> list[str]:
 # --- permissions
 
 
-def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[str]:
+def _denied(cluster: Cluster, release: Release, wanted: Wanted, *, create_namespace: bool) -> list[str]:
     """What is lacking, as `verb resource.group`."""
-    asked = [(group, resource, verb) for group, resource, verbs in _NEEDED for verb in verbs]
+    namespace, needed = release.namespace, _KSERVE_NEEDED if wanted.kserve else _NEEDED
+    asked = [(group, resource, verb) for group, resource, verbs in needed for verb in verbs]
     found = [
         f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
         for group, resource, verb in asked
@@ -222,7 +244,7 @@ def _secrets(cluster: Cluster, release: Release) -> list[str]:
     return [each["metadata"]["name"] for each in found]
 
 
-def _deployment(deployment: Object | None) -> dict[str, Any]:
+def _deployment(deployment: Object | None, container: str) -> dict[str, Any]:
     if deployment is None:
         return {}
     template = deployment["spec"]["template"]
@@ -233,7 +255,7 @@ def _deployment(deployment: Object | None) -> dict[str, Any]:
         "generation": deployment["metadata"].get("generation", 0),
         "replicas": int(deployment["spec"].get("replicas", 1)),
         "ready": int((deployment.get("status") or {}).get("readyReplicas", 0)),
-        "image": next((each["image"] for each in containers if each["name"] == "triton"), ""),
+        "image": next((each["image"] for each in containers if each["name"] == container), ""),
         "secrets": sorted(set(_secret_names(template["spec"]))),
         "annotations": dict((template.get("metadata") or {}).get("annotations") or {}),
     }

@@ -19,3 +19,13 @@ SERVICE: dict[str, Any] = {
     "namespace": {"type": "str", "required": True},
     "key_header": {"type": "str", "default": "triton-key", "no_log": False},
 }
+KSERVE: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+}
+GPUS: dict[str, Any] = {
+    "resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "count": {"type": "int", "default": 1},
+    "selector": {"type": "dict", "default": {}},
+    "tolerations": {"type": "list", "elements": "dict", "default": []},
+}
