@@ -18,15 +18,16 @@ short_description: The InferenceService of KServe that a Triton service asks for
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
-  - Makes the definitions of an InferenceService with Triton's runtime, and of the ServingRuntime, the ServiceAccount and the Secret that belong to it.
+  - Makes the definitions of an InferenceService with Triton's runtime, and of the ServingRuntime, the ServiceAccount and the Secret that
+    belong to it.
   - What KServe would refuse, or take without a word and never serve, is an error that says what to do.
 positional: _input
 options:
   _input:
     description:
       - The variables of the role C(serving.triton.server_kserve) by their names without C(server_kserve_).
-      - C(models) is a text that changes with what is published, C(names) what the cluster calls the modes (RV(serving.triton.server_kserve_info#module:kserve)),
-        C(shm_mebibytes) and C(startup_seconds) what the models want.
+      - C(models) is a text that changes with what is published, C(names) what the cluster calls the modes
+        (RV(serving.triton.server_kserve_info#module:kserve)), C(shm_mebibytes) and C(startup_seconds) what the models want.
     type: dict
     required: true
 """
@@ -34,18 +35,19 @@ options:
 EXAMPLES = r"""
 - name: Show what KServe would get
   ansible.builtin.debug:
-    msg: "{{ ({'name': 'vision', 'namespace': 'inference', 'repository': 's3://acme/vision', 'image': image} | serving.triton.kserve_manifests).service }}"
+    msg: "{{ (wanted | serving.triton.kserve_manifests).service }}"
   vars:
-    image: nvcr.io/nvidia/tritonserver:24.10-py3
+    wanted: {name: vision, namespace: inference, repository: "s3://acme/vision", image: "nvcr.io/nvidia/tritonserver:24.10-py3"}
 """
 
 RETURN = r"""
 _value:
   description:
     - "C(service), C(runtime), C(account), C(secret): definitions, empty for those that are not wanted. The Secret's is secret."
-    - "C(pods): the annotation of the pods that are wanted. C(mode): by its older name. C(control_mode): how the server takes models in, none or poll."
+    - "C(pods): the annotation of the pods that are wanted. C(mode): by its older name. C(control_mode): how the server takes models in,
+      none or poll. C(canary): the share of requests, null for all."
   type: dict
-  sample: {pods: 9f86d08188, mode: RawDeployment, control_mode: none, service: {}, runtime: {}, account: {}, secret: {}}
+  sample: {pods: 9f86d08188, mode: RawDeployment, control_mode: none, canary: null, service: {}, runtime: {}, account: {}, secret: {}}
 """
 
 

@@ -12,8 +12,9 @@ author: serving.triton contributors (@serving-triton)
 description:
   - Waits until KServe has taken up what the InferenceService asks for, its pods are ready, none of the former is left (V(RawDeployment)) or
     requests reach the new revision (V(Serverless)), and the InferenceService is ready.
-  - A failure tells which conditions are not true and what KServe says of the model, and, for each pod that is not ready, what its containers wait
-    for or ended with, those that copy the models included, which models failed and why, the last warnings and the last lines of the log.
+  - A failure tells which conditions are not true and what KServe says of the model, and, for each pod that is not ready, what its
+    containers wait for or ended with, those that copy the models included, which models failed and why, the last warnings and the last
+    lines of the log.
 options:
   name:
     description: Name of the InferenceService.
@@ -127,10 +128,10 @@ def main() -> None:
         missing = missing_client()
         if missing:
             raise missing
-        goal = Goal(params["pods"], params["replicas"], params["canary_percent"])
+        goal = Goal(params["name"], params["namespace"], params["pods"], params["replicas"], params["canary_percent"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
-            made, verdict = wait(connect(params), params["name"], params["namespace"], goal, patience, tell)
+            made, verdict = wait(connect(params), goal, patience, tell)
         return {"rollout": verdict.text, "replicas": replicas(made.observed.pods, made.release)}
 
     run_info(module, read)

@@ -10,8 +10,8 @@ short_description: What a cluster with KServe offers for Triton, and what is the
 version_added: 0.1.0
 author: serving.triton contributors (@serving-triton)
 description:
-  - Reads the versions of a cluster and of its KServe, permissions, the namespace, an InferenceService with its conditions, revisions and pods, and
-    free GPUs.
+  - Reads the versions of a cluster and of its KServe, permissions, the namespace, an InferenceService with its revisions and pods, and free
+    GPUs.
   - The role C(serving.triton.server_kserve) decides by it before it changes anything.
   - Fails where the cluster has no KServe, and says what to install.
 options:
@@ -59,8 +59,8 @@ options:
   access:
     description:
       - The way in that RV(endpoint) is to tell. Its headers are secret with V(proxy), and are shown, so give the task C(no_log).
-      - V(pod) is the replicas' own addresses. V(proxy) leads to each replica through the API server, over HTTP alone. V(service) is the address of
-        KServe's Service inside of the cluster.
+      - V(pod) is the replicas' own addresses. V(proxy) leads to each replica through the API server, over HTTP alone. V(service) is the
+        address of KServe's Service inside of the cluster.
       - V(url) is the URL that KServe tells, behind which models cannot be told apart by replica. In mode V(Serverless) it is the only way.
       - V(auto) is V(pod) where a replica's address answers, else V(proxy).
     type: str
@@ -111,8 +111,8 @@ server:
 kserve:
   description:
     - C(version) of KServe, empty where its controller may not be read.
-    - C(names) is V(current) where KServe calls the modes C(Standard) and C(Knative), V(legacy) where C(RawDeployment) and C(Serverless), empty where
-      that is not known. C(knative) tells whether there is Knative Serving.
+    - C(names) is V(current) where KServe calls the modes C(Standard) and C(Knative), V(legacy) where C(RawDeployment) and C(Serverless),
+      empty where that is not known. C(knative) tells whether there is Knative Serving.
   type: dict
   returned: success
   sample: {version: 0.16.0, names: current, knative: false}
@@ -138,8 +138,8 @@ namespace:
 service:
   description:
     - The InferenceService; empty without one. C(ours) tells whether this collection made it.
-    - C(pods) and C(models) are its annotations C(serving.triton/pods) and C(serving.triton/models), C(mode) is its deployment mode by the older name,
-      C(mode_name) whether that is called by the V(current) or V(legacy) name, C(traffic) what each revision gets.
+    - C(pods) and C(models) are its annotations C(serving.triton/pods) and C(serving.triton/models), C(mode) is its deployment mode by the
+      older name, C(mode_name) whether that is called by the V(current) or V(legacy) name, C(traffic) what each revision gets.
   type: dict
   returned: success
   sample:
@@ -187,7 +187,7 @@ deployment:
   description: The Deployment that KServe made, as RV(serving.triton.server_kubernetes_info#module:deployment).
   type: dict
   returned: success
-  sample: {name: vision-predictor, uid: 1f0c9a3e, generation: 2, replicas: 3, ready: 3, image: "nvcr.io/nvidia/tritonserver:24.10-py3", secrets: [], annotations: {}}
+  sample: {name: vision-predictor, uid: 1f0c9a3e, generation: 2, replicas: 3, ready: 3, image: "nvcr.io/nvidia/tritonserver:24.10-py3"}
 rollout:
   description: How far its rollout is, in words.
   type: str

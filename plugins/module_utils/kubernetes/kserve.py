@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The InferenceService of KServe that a service asks for, and what belongs to it. Pure.
 
-The runtime and the Secret are named by what they hold, so a rollout that fails finds the former ones. The annotation `PODS` tells which pods
-are wanted: KServe hands it on to them, whatever its version says of observed generations. What only scales is no part of it.
+The runtime and the Secret are named by what they hold, so a rollout that fails finds the former ones. The annotation `PODS` tells which
+pods are wanted: KServe hands it on to them, whatever its version says of observed generations. What only scales is no part of it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _METRICS = {RAW: ("cpu", "memory"), SERVERLESS: ("concurrency", "rps")}
 _OURS = {"app.kubernetes.io/managed-by": "serving.triton"}
 # What this collection or KServe decides.
 _DECIDED = (
-    "model-repository", "model-store", "backend-directory", "cache-directory", "http-restricted-api", "grpc-restricted-protocol", "grpc-use-ssl",
-    "grpc-use-ssl-mutual", "grpc-server-cert", "grpc-server-key", "grpc-root-cert", "http-port", "grpc-port", "metrics-port", "http-address",
-    "grpc-address", "metrics-address", "allow-http", "allow-grpc", "load-model", "help",
+    "model-repository", "model-store", "backend-directory", "cache-directory", "http-restricted-api", "grpc-restricted-protocol",
+    "grpc-use-ssl", "grpc-use-ssl-mutual", "grpc-server-cert", "grpc-server-key", "grpc-root-cert", "http-port", "grpc-port",
+    "metrics-port", "http-address", "grpc-address", "metrics-address", "allow-http", "allow-grpc", "load-model", "help",
 )  # fmt: skip
 _ROLES = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account", "azure.workload.identity/client-id")
 
@@ -153,7 +153,11 @@ def _check_names(asked: Wanted) -> None:
         _refuse(f"'{asked.namespace}' is no name of a namespace", "namespace", "Use up to 63 lower case letters, digits and -.")
     host = f"{asked.name}-predictor-{asked.namespace}"
     if len(host) > 63:
-        _refuse(f"the host name {host}, which KServe makes of it, has {len(host)} letters", "name", "Shorten name or namespace: 63 are the most.")
+        _refuse(
+            f"the host name {host}, which KServe makes of it, has {len(host)} letters",
+            "name",
+            "Shorten name or namespace: 63 are the most.",
+        )
 
 
 def _check_mode(asked: Wanted) -> None:
@@ -170,7 +174,11 @@ def _check_scale(asked: Wanted) -> None:
     if asked.raw and asked.min_replicas < 1:
         _refuse(f"{RAW} cannot scale to zero", "min_replicas", f"Use 1 or more, or the mode {SERVERLESS}.")
     if asked.min_replicas < 0 or (asked.max_replicas and asked.max_replicas < asked.min_replicas):
-        _refuse(f"there are no {asked.min_replicas} to {asked.max_replicas} replicas", "max_replicas", "Use 0 for the same as the least, or more than that.")
+        _refuse(
+            f"there are no {asked.min_replicas} to {asked.max_replicas} replicas",
+            "max_replicas",
+            "Use 0 for the same as the least, or more than that.",
+        )
     metrics = _METRICS[mode_of(asked.mode)]
     if asked.scale_metric and asked.scale_metric not in metrics:
         _refuse(f"'{asked.scale_metric}' does not scale {asked.mode}", "scale_metric", f"Use {' or '.join(metrics)}.")
@@ -183,7 +191,11 @@ def _check_canary(asked: Wanted) -> None:
     if asked.canary is None:
         return
     if asked.raw:
-        _refuse(f"KServe splits requests in the mode {SERVERLESS} alone, and would ignore it here", "canary_percent", "Remove it, or change the mode.")
+        _refuse(
+            f"KServe splits requests in the mode {SERVERLESS} alone, and would ignore it here",
+            "canary_percent",
+            "Remove it, or change the mode.",
+        )
     if not 0 <= asked.canary <= 100:
         _refuse(f"{asked.canary} is no share", "canary_percent", "Use 0 to 100, or leave it out for all.")
 
@@ -215,7 +227,14 @@ def _secret(asked: Wanted, keys: Credentials) -> dict[str, Any]:
         return {}
     data = {name: base64.b64encode(text.encode()).decode() for name, text in told.items()}
     name = f"{asked.name}-secrets-{_digest([data, dict(keys.annotations)])}"
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": _metadata(asked, name, keys.annotations), "type": "Opaque", "immutable": True, "data": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(asked, name, keys.annotations),
+        "type": "Opaque",
+        "immutable": True,
+        "data": data,
+    }
 
 
 def _account(asked: Wanted, keys: Credentials, secret: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +265,7 @@ def _runtime(asked: Wanted, variables: Sequence[str], secret: Mapping[str, Any])
         "annotations": {"prometheus.kserve.io/port": str(PORTS["metrics"]), "prometheus.kserve.io/path": "/metrics"},
     }  # fmt: skip
     if asked.shm_mebibytes:
-        container["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]
+        container["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108 - of the container
         spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{asked.shm_mebibytes}Mi"}}]
     if asked.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in asked.image_pull_secrets]
@@ -278,15 +297,23 @@ def _probes(asked: Wanted) -> dict[str, Any]:
     if not asked.raw:
         return ready if HTTP in asked.exposed else {}
     patience = {"periodSeconds": 10, "failureThreshold": max(3, -(-asked.startup_seconds // 10)), "timeoutSeconds": 2}
-    return {**ready, "startupProbe": {**get("live"), **patience}, "livenessProbe": {**get("live"), "periodSeconds": 10, "timeoutSeconds": 5}}
+    return {
+        **ready,
+        "startupProbe": {**get("live"), **patience},
+        "livenessProbe": {**get("live"), "periodSeconds": 10, "timeoutSeconds": 5},
+    }
 
 
 def _service(asked: Wanted, there: Place, runtime: Mapping[str, Any], secret: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(asked.predictor)
     pods = _pods(asked, there, runtime, dict(given.pop("model", {})))
-    told = {**dict(given.pop("annotations", {})), **({MODELS: asked.models} if asked.models else {})}
+    told: dict[str, Any] = dict(given.pop("annotations", {}))
+    if asked.models:
+        told[MODELS] = asked.models
     scale = _scale(asked)
-    only_scales = {name: given.pop(name) for name in ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling") if name in given}
+    only_scales = {
+        name: given.pop(name) for name in ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling") if name in given
+    }
     names = [each["metadata"]["name"] for each in (runtime, secret) if each]
     # KServe hands labels and annotations of the service on to the pods.
     told[PODS] = _digest([pods, given, told, names, dict(asked.labels), dict(asked.annotations)])

@@ -123,7 +123,9 @@ def _names(cluster: Cluster, version: str) -> str:
         definition = cluster.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.{GROUP}") or {}
     except UnavailableError:
         return ""
-    schemas = [each["schema"]["openAPIV3Schema"] for each in (definition.get("spec") or {}).get("versions") or () if each["name"] == "v1beta1"]
+    schemas = [
+        each["schema"]["openAPIV3Schema"] for each in (definition.get("spec") or {}).get("versions") or () if each["name"] == "v1beta1"
+    ]
     known = [((each.get("properties") or {}).get("status") or {}).get("properties") or {} for each in schemas]
     # A definition without fields, as KServe's minimal ones are, tells nothing.
     return "" if not any(known) else "current" if any("deploymentMode" in each for each in known) else "legacy"
@@ -203,7 +205,9 @@ def _service(made: Made) -> dict[str, Any]:
         "min_replicas": int(spec.get("minReplicas", 1)),
         "canary": spec.get("canaryTrafficPercent"),
         "runtime": (spec.get("model") or {}).get("runtime", ""),
-        "traffic": [{name: each.get(name) for name in ("revisionName", "percent", "latestRevision")} for each in made.component.get("traffic") or ()],
+        "traffic": [
+            {name: each.get(name) for name in ("revisionName", "percent", "latestRevision")} for each in made.component.get("traffic") or ()
+        ],
     }
 
 
@@ -253,9 +257,7 @@ def endpoint(made: Made, ingress: str) -> dict[str, Any]:
     return {"http": url.rstrip("/")}
 
 
-_GATEWAY = (
-    "Give the URL of the gateway, for example that of kubectl -n istio-system get service istio-ingressgateway, or have the name in the DNS."
-)
+_GATEWAY = "Give the URL of the gateway, for example that of Service istio-ingressgateway in istio-system, or have the name in the DNS."
 
 
 def _grpc(url: str) -> str:
@@ -265,7 +267,9 @@ def _grpc(url: str) -> str:
 
 
 def _no_authority(host: str) -> dict[str, Any]:
-    raise InputError("gRPC has no header for the host's name", where="server_kserve_ingress", remedy=f"Have {host} in the DNS, and leave this out.")
+    raise InputError(
+        "gRPC has no header for the host's name", where="server_kserve_ingress", remedy=f"Have {host} in the DNS, and leave this out."
+    )
 
 
 def _known(host: str) -> bool:
@@ -282,7 +286,7 @@ def complaints(made: Made, events: Sequence[Object]) -> list[str]:
     """Conditions that are not true, why a model was not loaded, and the last warnings about the service itself."""
     if made.service is None:
         return []
-    found = []
+    found: list[str] = []
     for each in made.status.get("conditions") or ():
         if each.get("status") == "False" and each.get("type") not in ("Stopped",):
             told = ": ".join(filter(None, (each.get("reason"), each.get("message"))))
@@ -292,8 +296,8 @@ def complaints(made: Made, events: Sequence[Object]) -> list[str]:
         found.append(f"KServe says {failure.get('reason', '')}: {str(failure.get('message') or '').strip()}")
     uid = made.service["metadata"]["uid"]
     mine = [each for each in events if each.get("type") == "Warning" and (each.get("involvedObject") or {}).get("uid") == uid]
-    told = list(dict.fromkeys(f"event {each.get('reason', '')}: {each.get('message', '')}" for each in mine))
-    return found + told[-3:]
+    unique = list(dict.fromkeys(f"event {each.get('reason', '')}: {each.get('message', '')}" for each in mine))
+    return found + unique[-3:]
 
 
 __all__ = ["KNATIVE", "RAW", "URL", "Made", "complaints", "endpoint", "installation", "look", "read", "release_of"]

@@ -21,8 +21,13 @@ _PAUSE = 1.0
 
 @dataclass(frozen=True)
 class Goal:
-    """pods: the annotation that tells which pods are wanted. replicas: how many at least. canary: share of requests; None for all."""
+    """name, namespace: of the InferenceService. pods: the annotation that tells which pods are wanted. replicas: how many at least.
 
+    canary: share of requests; None for all.
+    """
+
+    name: str
+    namespace: str
     pods: str
     replicas: int = 1
     canary: int | None = None
@@ -46,7 +51,9 @@ def _of_deployment(made: Made, goal: Goal) -> Verdict:
     verdict = judge(made.observed)
     wanted = int(((made.observed.deployment or {}).get("spec") or {}).get("replicas", 1))
     # The autoscaler brings a new Deployment to the least number.
-    return Verdict(GOING, f"{wanted} of {goal.replicas} replicas are there") if verdict.state == DONE and wanted < goal.replicas else verdict
+    return (
+        Verdict(GOING, f"{wanted} of {goal.replicas} replicas are there") if verdict.state == DONE and wanted < goal.replicas else verdict
+    )
 
 
 def _of_revision(made: Made, goal: Goal) -> Verdict:
@@ -69,14 +76,14 @@ def _of_revision(made: Made, goal: Goal) -> Verdict:
 
 
 def wait(
-    cluster: Cluster, name: str, namespace: str, goal: Goal, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
+    cluster: Cluster, goal: Goal, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
 ) -> tuple[Made, Verdict]:
     """Returns when it serves. Raises UnavailableError, or DeadlineError, whose texts say why it does not."""
     clock = clock or Clock()
     begun = clock.now()
     troubled: float | None = None
     while True:
-        made = look(cluster, name, namespace)
+        made = look(cluster, goal.name, goal.namespace)
         made = replace(made, observed=with_models(cluster, made.release, made.observed))
         verdict = assess(made, goal)
         now = clock.now()

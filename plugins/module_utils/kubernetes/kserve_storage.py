@@ -21,10 +21,11 @@ SCHEMES = ("s3", "gs", "pvc", "https", "http", "hdfs", "webhdfs", "hf", "oci", "
 VOLUME = "pvc"
 _S3 = re.compile(r"s3://(?:(?P<scheme>https?)://(?P<server>[^/\s]+)/|(?P<host>[^/\s:]+:\d+)/)?(?P<rest>[^/\s:]+(?:/\S*)?)$")
 _AZURE = re.compile(r"as://(?P<account>[^/\s.]+)[^/\s]*/(?P<rest>[^/\s].*)$")
-_OPTIONS = {"endpoint": "", "region": "", "verify_ssl": None, "anonymous": None, "virtual_bucket": None, "accelerate": None, "ca_configmap": ""}
+_OPTIONS = ("endpoint", "region", "verify_ssl", "anonymous", "virtual_bucket", "accelerate", "ca_configmap")
 _ANNOTATIONS = {
-    "endpoint": "s3-endpoint", "https": "s3-usehttps", "region": "s3-region", "verify_ssl": "s3-verifyssl", "anonymous": "s3-useanoncredential",
-    "virtual_bucket": "s3-usevirtualbucket", "accelerate": "s3-useaccelerate", "ca_configmap": "s3-cabundle-configmap",
+    "endpoint": "s3-endpoint", "https": "s3-usehttps", "region": "s3-region", "verify_ssl": "s3-verifyssl",
+    "anonymous": "s3-useanoncredential", "virtual_bucket": "s3-usevirtualbucket", "accelerate": "s3-useaccelerate",
+    "ca_configmap": "s3-cabundle-configmap",
 }  # fmt: skip
 
 
@@ -65,8 +66,8 @@ def place(repository: str, storage_uri: str = "") -> Place:
 
 
 _UNREAD = (
-    "Publish to s3://, gs:// or as://, or say by server_kserve_storage_uri where the pods find the same folder, for example pvc://claim/folder "
-    "for a volume that is mounted here too."
+    "Publish to s3://, gs:// or as://, or say by server_kserve_storage_uri where the pods find the same folder, for example "
+    "pvc://claim/folder for a volume that is mounted here too."
 )
 
 
@@ -97,7 +98,7 @@ def _azure(repository: str) -> Place:
 
 @dataclass(frozen=True)
 class Credentials:
-    """data, annotations: of a Secret that KServe reads. account: annotations of the service account. rest: variables that are the server's own."""
+    """data, annotations: of a Secret that KServe reads. account: annotations of the service account. rest: the server's own variables."""
 
     data: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +106,9 @@ class Credentials:
     rest: Mapping[str, str] = field(default_factory=dict)
 
 
-def credentials(found: Place, environment: Mapping[str, Any], s3: Mapping[str, Any], google: str = "", cloud_role: bool = False) -> Credentials:
+def credentials(
+    found: Place, environment: Mapping[str, Any], s3: Mapping[str, Any], google: str = "", cloud_role: bool = False
+) -> Credentials:
     """environment: variables as tritonserver itself would take them. s3: see `_OPTIONS`. google: a service account's key.
 
     cloud_role: whether the service account has a role of the cloud, so that it carries what S3 needs. Raises InputError.
@@ -129,7 +132,9 @@ def _of_s3(found: Place, variables: Mapping[str, str], s3: Mapping[str, Any], cl
     regions = [rest.pop(name, "") for name in ("AWS_DEFAULT_REGION", "AWS_REGION")]
     if token:
         remedy = "Give keys that last, or a role of the cloud by server_kserve_service_account_annotations."
-        raise InputError("KServe hands no session token to what copies the models", where="triton_environment.AWS_SESSION_TOKEN", remedy=remedy)
+        raise InputError(
+            "KServe hands no session token to what copies the models", where="triton_environment.AWS_SESSION_TOKEN", remedy=remedy
+        )
     if bool(key) != bool(secret):
         lacking = "AWS_SECRET_ACCESS_KEY" if key else "AWS_ACCESS_KEY_ID"
         raise InputError("one half of the key is missing", where=f"triton_environment.{lacking}", remedy="Give both, or neither.")
@@ -156,7 +161,9 @@ def _text(name: str, value: Any) -> str:
 def _of_google(variables: Mapping[str, str], google: str) -> Credentials:
     if "GOOGLE_APPLICATION_CREDENTIALS" in variables:
         remedy = "Give the key itself by server_kserve_google_credentials, for example {{ lookup('ansible.builtin.file', path) }}."
-        raise InputError("a path leads nowhere in what copies the models", where="triton_environment.GOOGLE_APPLICATION_CREDENTIALS", remedy=remedy)
+        raise InputError(
+            "a path leads nowhere in what copies the models", where="triton_environment.GOOGLE_APPLICATION_CREDENTIALS", remedy=remedy
+        )
     return Credentials(data={"gcloud-application-credentials.json": google} if google else {}, rest=variables)
 
 

@@ -1,0 +1,139 @@
+# Copyright: serving.triton contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Triton by KServe: the role's promise, the whole site with releases on real tritonservers, and a canary on Knative.
+
+KServe is the stand-in's (support.kubernetes.kserve). Its storage initializer copies what was published, with the credentials that the role gave.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import tritonserver
+from support.ansible_runs import ROOT
+from support.kubernetes import Cluster, open_cluster, triton_pods
+from support.kubernetes.kserve import KServe
+from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, keep, role_play
+
+ROLE = "serving.triton.server_kserve"
+CANARIES = ["canary-secret-key-93b2", "canary-variable-c07d"]
+KEYS = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": CANARIES[0]}
+STORE = "s3://models/production"
+SMALL = {
+    "server_kserve_gpus": 0, "server_kserve_image": "real-triton:1", "server_kserve_patience": 1, "server_kserve_storage_uri": STORE,
+    "server_kserve_models": "", "server_kserve_resources": {"requests": {"cpu": 0.1, "memory": "128Mi"}},
+}  # fmt: skip
+
+
+@dataclass
+class Place:
+    cluster: Cluster
+    kserve: KServe
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with open_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.configured.behave("real-triton", triton_pods(cluster.configured))
+        yield Place(cluster, KServe(cluster, {}, KEYS, knative=True))
+
+
+def told(run: PlaybookRun) -> str:
+    return run.output.replace("\n", " ").replace("\\n", " ")
+
+
+def workspace(place: Place, folder: Path) -> Workspace:
+    return Workspace(folder, env=place.cluster.environment(HOME=str(folder)))
+
+
+def test_the_role_keeps_its_promise(tmp_path: Path, place: Place) -> None:
+    """Check mode predicts, a second run is idle, absent leaves nothing; credentials reach what copies the models, and nobody else."""
+    tritonserver.write_add_sub(tmp_path / "models")
+    place.kserve.stores[STORE] = tmp_path / "models"
+    variables = {
+        **SMALL, "server_kserve_name": "promise", "server_kserve_namespace": "promise",
+        "server_kserve_environment": {**KEYS, "AWS_DEFAULT_REGION": "eu-central-1", "APP_TOKEN": CANARIES[1]},
+    }  # fmt: skip
+
+    def running() -> None:
+        service = place.cluster.get("inferenceservices", "promise", "promise")
+        model = service["spec"]["predictor"]["model"]
+        assert (model["modelFormat"], model["protocolVersion"], model["storageUri"]) == ({"name": "triton"}, "v2", STORE)
+        ports = place.cluster.get("services", "promise-predictor", "promise")["spec"]["ports"]
+        assert {each["name"]: each["port"] for each in ports} == {"http": 80, "grpc": 9000, "metrics": 8002}
+        (pod,) = place.cluster.get("pods", namespace="promise")["items"]
+        assert [each["name"] for each in pod["spec"]["initContainers"][0]["env"]] == [*KEYS, "AWS_DEFAULT_REGION"]
+        shown = json.dumps([service, pod, place.cluster.get("servingruntimes", namespace="promise")])
+        assert not [canary for canary in CANARIES if canary in shown]
+
+    def gone() -> None:
+        assert place.cluster.kubectl("get", "namespace", "promise", rc=1)
+        assert not (tmp_path / ".local").exists()
+
+    play = role_play(ROLE, variables)
+    promise = Promise(play, absent={"server_kserve_state": "absent"}, canaries=CANARIES, after_run=running, after_absent=gone)
+    keep(promise, workspace(place, tmp_path))
+
+
+@dataclass
+class Site:
+    """One host of inventories/kserve, and the playbooks run over it."""
+
+    place: Place
+    folder: Path
+
+    def run(self, name: str, *flags: str, rc: int = 0, **more: Any) -> PlaybookRun:
+        variables = {
+            **SMALL, "triton_models": str(self.folder / "models"), "triton_golden": "", "triton_repository": str(self.folder / "published"),
+            "triton_store": {}, "triton_environment": KEYS, "server_kserve_min_replicas": 2, "server_kserve_service_account_annotations": {},
+            "monitoring_prometheus_install": "none", "triton_report_dir": str(self.folder / "reports"),
+        }  # fmt: skip
+        workspace = Workspace(self.folder, ROOT / "inventories/kserve/hosts.yml", env=self.place.cluster.environment(HOME=str(self.folder)))
+        run = workspace.run(f"serving.triton.{name}", *flags, variables={**variables, **more})
+        assert run.rc == rc, run.tail(150)
+        assert not run.warnings, run.warnings
+        return run
+
+    def versions(self) -> list[list[str]]:
+        """Those of add_sub that each ready replica serves, asked directly."""
+        found = []
+        for pod in self.place.cluster.get("pods", namespace="triton")["items"]:
+            with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/v2/models/add_sub", timeout=10) as answer:
+                found.append(json.load(answer)["versions"])
+        return found
+
+
+def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Place) -> None:
+    (tmp_path / "models").mkdir()
+    tritonserver.write_add_sub(tmp_path / "models")
+    place.kserve.stores[STORE] = tmp_path / "published"
+    site = Site(place, tmp_path)
+    run = site.run("site")
+    assert "Instances   2 of 2 run" in run.output
+    assert "1 models answered" in run.output
+    assert site.versions() == [["1"]] * 2
+
+    source = tmp_path / "models" / "add_sub"
+    (source / "2").mkdir()
+    (source / "2" / "model.py").write_text((source / "1" / "model.py").read_text())
+    assert_clean(site.run("release"))
+    assert site.versions() == [["2"]] * 2
+
+    # New pods copy a version that does not load; those that serve stay, and the repository goes back.
+    (source / "3").mkdir()
+    (source / "3" / "model.py").write_text("raise RuntimeError('no such weights')\n")
+    failed = site.run("release", rc=2)
+    for text in ("no such weights", "What served before serves again"):
+        assert text in told(failed), failed.tail(150)
+    assert site.versions() == [["2"]] * 2
+    assert "is Running, 2 of 2 run" in site.run("doctor").output
+
+    site.run("destroy")
+    assert place.cluster.kubectl("get", "namespace", "triton", rc=1)
+    assert not (tmp_path / "published").exists()
