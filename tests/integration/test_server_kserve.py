@@ -54,10 +54,11 @@ def workspace(place: Place, folder: Path) -> Workspace:
 
 def test_the_role_keeps_its_promise(tmp_path: Path, place: Place) -> None:
     """Check mode predicts, a second run is idle, absent leaves nothing; credentials reach what copies the models, and nobody else."""
+    (tmp_path / "models").mkdir()
     tritonserver.write_add_sub(tmp_path / "models")
     place.kserve.stores[STORE] = tmp_path / "models"
     variables = {
-        **SMALL, "server_kserve_name": "promise", "server_kserve_namespace": "promise",
+        **SMALL, "server_kserve_image": "simulated:1", "server_kserve_name": "promise", "server_kserve_namespace": "promise",
         "server_kserve_environment": {**KEYS, "AWS_DEFAULT_REGION": "eu-central-1", "APP_TOKEN": CANARIES[1]},
     }  # fmt: skip
 
@@ -74,7 +75,7 @@ def test_the_role_keeps_its_promise(tmp_path: Path, place: Place) -> None:
 
     def gone() -> None:
         assert place.cluster.kubectl("get", "namespace", "promise", rc=1)
-        assert not (tmp_path / ".local").exists()
+        assert not (tmp_path / ".local/state/serving.triton/kserve").exists()
 
     play = role_play(ROLE, variables)
     promise = Promise(play, absent={"server_kserve_state": "absent"}, canaries=CANARIES, after_run=running, after_absent=gone)
@@ -110,6 +111,7 @@ class Site:
 
 
 def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Place) -> None:
+    (tmp_path / "models").mkdir()
     (tmp_path / "models").mkdir()
     tritonserver.write_add_sub(tmp_path / "models")
     place.kserve.stores[STORE] = tmp_path / "published"
