@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Triton by KServe: the role's promise, the whole site with releases on real tritonservers, and a canary on Knative.
 
-KServe is the stand-in's (support.kubernetes.kserve). Its storage initializer copies what was published, with the credentials that the role gave.
+KServe is the stand-in's (support.kubernetes.kserve). Its storage initializer copies what was published, with the role's credentials.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Site:
     def run(self, name: str, *flags: str, rc: int = 0, **more: Any) -> PlaybookRun:
         variables = {
             **SMALL, "triton_models": str(self.folder / "models"), "triton_golden": "", "triton_repository": str(self.folder / "published"),
-            "triton_store": {}, "triton_environment": KEYS, "server_kserve_min_replicas": 2, "server_kserve_service_account_annotations": {},
-            "monitoring_prometheus_install": "none", "triton_report_dir": str(self.folder / "reports"),
+            "triton_store": {}, "triton_environment": KEYS, "server_kserve_service_account_annotations": {},
+            "server_kserve_min_replicas": 2, "monitoring_prometheus_install": "none", "triton_report_dir": str(self.folder / "reports"),
         }  # fmt: skip
         workspace = Workspace(self.folder, ROOT / "inventories/kserve/hosts.yml", env=self.place.cluster.environment(HOME=str(self.folder)))
         run = workspace.run(f"serving.triton.{name}", *flags, variables={**variables, **more})
@@ -111,7 +111,6 @@ class Site:
 
 
 def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Place) -> None:
-    (tmp_path / "models").mkdir()
     (tmp_path / "models").mkdir()
     tritonserver.write_add_sub(tmp_path / "models")
     place.kserve.stores[STORE] = tmp_path / "published"
@@ -139,3 +138,75 @@ def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Plac
     site.run("destroy")
     assert place.cluster.kubectl("get", "namespace", "triton", rc=1)
     assert not (tmp_path / "published").exists()
+
+
+def test_a_canary_on_knative_gets_its_share_or_goes_back(tmp_path: Path, place: Place) -> None:
+    """Scaled to zero and woken through a gateway; then a tenth of the requests for another image, then one that does not start."""
+    (tmp_path / "models").mkdir()
+    variables = {
+        **SMALL, "server_kserve_name": "canary", "server_kserve_namespace": "canary", "server_kserve_mode": "Serverless",
+        "server_kserve_min_replicas": 0, "server_kserve_environment": KEYS, "server_kserve_image": "first:1",
+    }  # fmt: skip
+    show = [{"name": "Show", "ansible.builtin.debug": {"msg": "host {{ triton_endpoint.headers.Host }}, {{ triton_server.instances }}"}}]
+    (play,) = role_play(ROLE, variables)
+    plays = [{**play, "post_tasks": show}]
+
+    def traffic() -> list[int]:
+        status = place.cluster.get("inferenceservices", "canary", "canary")["status"]
+        return [each["percent"] for each in status["components"]["predictor"]["traffic"]]
+
+    with tritonserver.TritonServer([str(tmp_path / "models")]) as gateway:
+        reached = {"server_kserve_ingress": gateway.http}
+        first = workspace(place, tmp_path).run(plays, variables=reached)
+        assert_clean(first)
+        assert "host canary.canary.example.com, 0 run" in told(first)
+        assert "Wake the service" in {task.task.split(" : ")[-1] for task in first.tasks if task.status == "ok"}
+        assert traffic() == [100]
+
+        tenth = {**reached, "server_kserve_canary_percent": "10"}
+        assert_clean(workspace(place, tmp_path).run(plays, variables={**tenth, "server_kserve_image": "second:1"}))
+        assert traffic() == [10, 90]
+        assert len(place.cluster.get("servingruntimes", namespace="canary")["items"]) == 2
+
+        broken = workspace(place, tmp_path).run(plays, variables={**tenth, "server_kserve_image": "broken:1"})
+        assert broken.rc == 2
+    for text in ("Container failed with exit 1", "What served before serves again"):
+        assert text in told(broken), broken.tail(100)
+    template = place.cluster.get("services.serving.knative.dev", "canary-predictor", "canary")["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "first:1"
+    assert traffic() == [100]
+
+
+def refusal(name: str, **variables: Any) -> dict[str, Any]:
+    """Tasks that keep what the preflight says as a line of the output."""
+    include = {"name": "Ask", "ansible.builtin.include_role": {"name": ROLE, "tasks_from": "preflight"}, "vars": {**SMALL, **variables}}
+    failed = "{{ ansible_failed_result.results | default([ansible_failed_result]) | selectattr('msg', 'defined') | map(attribute='msg') }}"
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": f"{name}: {failed}"}}
+    return {"name": name, "block": [include], "rescue": [show]}
+
+
+def test_what_cannot_work_is_told_first(tmp_path: Path, place: Place) -> None:
+    metadata = {"name": "theirs", "namespace": "default"}
+    model = {"modelFormat": {"name": "sklearn"}, "runtime": "none", "storageUri": "s3://theirs"}
+    group, predictor = "serving.kserve.io", {"predictor": {"model": model}}
+    theirs = {"apiVersion": f"{group}/v1beta1", "kind": "InferenceService", "metadata": metadata, "spec": predictor}
+    spec = {"supportedModelFormats": [{"name": "sklearn"}], "protocolVersions": ["v1"], "containers": []}
+    runtime = {"apiVersion": f"{group}/v1alpha1", "kind": "ServingRuntime", "metadata": {"name": "sklearn"}, "spec": spec}
+    place.cluster.apply(theirs, runtime)
+    where = {"server_kserve_namespace": "default"}
+    tasks = [
+        refusal("foreign", **where, server_kserve_name="theirs"),
+        refusal("mode", **where, server_kserve_name="theirs", server_kserve_mode="Knative"),
+        refusal("missing", **where, server_kserve_runtime="no-such-runtime"),
+        refusal("format", **where, server_kserve_runtime="sklearn"),
+        refusal("canary", **where, server_kserve_canary_percent="10"),
+    ]
+    run = workspace(place, tmp_path).run([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}])
+    assert run.rc == 0, run.tail(100)
+    assert not run.changed
+    for text in (
+        "InferenceService theirs in namespace default was made by somebody else", "has the mode RawDeployment, and KServe does not change it",
+        "There is no ServingRuntime no-such-runtime", "serves the formats sklearn by the protocols v1, and not triton by v2",
+        "KServe splits requests in the mode Serverless alone",
+    ):  # fmt: skip
+        assert text in told(run), (text, run.tail(100))

@@ -188,16 +188,12 @@ def _check_scale(asked: Wanted) -> None:
 
 
 def _check_canary(asked: Wanted) -> None:
-    if asked.canary is None:
-        return
-    if asked.raw:
-        _refuse(
-            f"KServe splits requests in the mode {SERVERLESS} alone, and would ignore it here",
-            "canary_percent",
-            "Remove it, or change the mode.",
-        )
-    if not 0 <= asked.canary <= 100:
-        _refuse(f"{asked.canary} is no share", "canary_percent", "Use 0 to 100, or leave it out for all.")
+    given = str("" if asked.canary_percent is None else asked.canary_percent)
+    if given and (not given.isdigit() or int(given) > 100):
+        _refuse(f"'{given}' is no share", "canary_percent", "Use 0 to 100, or leave it out for all.")
+    if given and asked.raw:
+        told = f"KServe splits requests in the mode {SERVERLESS} alone, and would ignore it here"
+        _refuse(told, "canary_percent", "Remove it, or change the mode.")
 
 
 def _check_options(asked: Wanted) -> None:

@@ -5,8 +5,8 @@
     kserve = KServe(cluster, stores={"s3://models/production": folder})
     stand_in.behave("tritonserver", triton_pods(stand_in))
 
-In mode Standard it makes a Deployment and a Service; models are copied from `stores` by an init container, as by the storage initializer, or a
-claim is mounted. In mode Knative it makes a Knative Service and keeps its revisions, without pods: scaled to zero. Written after KServe 0.20.
+In mode Standard it makes a Deployment and a Service; models are copied from `stores` by an init container, as by the storage initializer,
+or a claim is mounted. In mode Knative it makes a Knative Service and keeps its revisions, without pods: scaled to zero. After KServe 0.20.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?$")
 _METRICS = {"Standard": ("cpu", "memory"), "Knative": ("concurrency", "rps")}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The controller cannot go on. reason: of modelStatus, empty where it tells nothing there."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -128,7 +128,7 @@ class KServe:
             return
         try:
             status = self._made(value)
-        except Refused as error:
+        except RefusedError as error:
             self._manager.event(value, "InternalError", f"fails to reconcile component: {error.message}", kind="Warning")
             failure = {"reason": error.reason, "message": error.message}
             told = {"transitionStatus": "InvalidSpec", "lastFailureInfo": failure} if error.reason else {}
@@ -139,7 +139,7 @@ class KServe:
         spec, metadata = value["spec"]["predictor"], value["metadata"]
         model = spec["model"]
         if not _STORAGE.match(model["storageUri"]):
-            raise Refused(
+            raise RefusedError(
                 "", f"StorageURI not supported: storageUri, must be one of: [...] or match https://. [{model['storageUri']}] is not."
             )
         runtime = self._runtime(metadata["namespace"], model)
@@ -150,11 +150,11 @@ class KServe:
         api, name = self._manager.api, model.get("runtime", "")
         found = api.find(RUNTIMES, namespace, name) or api.find(CLUSTER_RUNTIMES, None, name)
         if found is None:
-            raise Refused("RuntimeNotRecognized", f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}")
+            raise RefusedError("RuntimeNotRecognized", f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}")
         if model.get("protocolVersion", "v1") not in found["spec"].get("protocolVersions", ["v1"]):
-            raise Refused("NoSupportingRuntime", f"specified runtime {name} does not support specified protocol version")
+            raise RefusedError("NoSupportingRuntime", f"specified runtime {name} does not support specified protocol version")
         if model["modelFormat"]["name"] not in [each["name"] for each in found["spec"]["supportedModelFormats"]]:
-            raise Refused("NoSupportingRuntime", f"specified runtime {name} does not support specified framework/version")
+            raise RefusedError("NoSupportingRuntime", f"specified runtime {name} does not support specified framework/version")
         return found
 
     # --- mode Standard
@@ -208,18 +208,26 @@ class KServe:
         why = ("", "") if works else ("RevisionFailed", f'Revision "{created}" failed with message: Container failed with exit 1.')
         state = condition("Ready", works, *why)
         self._manager.set_status(
-            KNATIVE_SERVICES, made,
-            {"observedGeneration": generation, "latestCreatedRevisionName": created, "latestReadyRevisionName": ready, "conditions": [state]},
-        )  # fmt: skip
+            KNATIVE_SERVICES,
+            made,
+            {
+                "observedGeneration": generation,
+                "latestCreatedRevisionName": created,
+                "latestReadyRevisionName": ready,
+                "conditions": [state],
+            },
+        )
         host = f"{name}.{value['metadata']['namespace']}.example.com"
         component = _rolled(
             ((value.get("status") or {}).get("components") or {}).get("predictor") or {}, created, ready, spec.get("canaryTrafficPercent")
         )
         told = [{**state, "type": kind} for kind in ("PredictorReady", "Ready")]
         return {
-            "conditions": [*told, condition("IngressReady", True, "")], "deploymentMode": "Knative", "url": f"http://{host.replace('-predictor', '')}",
+            "conditions": [*told, condition("IngressReady", True, "")],
+            "deploymentMode": "Knative",
+            "url": f"http://{host.replace('-predictor', '')}",
             "components": {"predictor": component},
-        }  # fmt: skip
+        }
 
 
 def _rolled(before: Mapping[str, Any], created: str, ready: str, percent: int | None) -> dict[str, Any]:
@@ -365,7 +373,7 @@ _PREDICTOR: Value = {
                 "minReplicas": {"type": "integer"}, "maxReplicas": {"type": "integer"}, "scaleTarget": {"type": "integer"},
                 "scaleMetric": {"type": "string", "enum": ["cpu", "memory", "concurrency", "rps"]},
                 "canaryTrafficPercent": {"type": "integer"}, "serviceAccountName": {"type": "string"},
-                "model": {**_ANY, "properties": {"modelFormat": _ANY, "runtime": {"type": "string"}, "protocolVersion": {"type": "string"}}},
+                "model": {**_ANY, "properties": {name: {"type": "string"} for name in ("runtime", "protocolVersion", "storageUri")}},
             },
         }
     },
