@@ -178,6 +178,17 @@ account:
   type: dict
   returned: success
   sample: {ours: true, secrets: [vision-secrets-2c26b46b68]}
+checking:
+  description: Whether this is check mode, which C(ansible_check_mode) does not tell of a role that is included in check mode.
+  type: bool
+  returned: success
+  sample: false
+current:
+  description: Definitions of the service, its account and its runtimes that were applied last and that the objects still hold.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{apiVersion: v1, kind: ServiceAccount, metadata: {name: vision, namespace: inference}}]
 served:
   description: The definitions C(service), C(runtime) and C(account) that served last, as the role keeps them; empty without any.
   type: dict
@@ -282,7 +293,7 @@ def main() -> None:
         if params["access"]:
             # What was asked for is told.
             module.no_log_values.discard(params["api_key"])
-        return found
+        return {**found, "checking": module.check_mode}
 
     run_info(module, answer)
 

@@ -205,7 +205,8 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, place: Place) -> None:
     assert run.rc == 0, run.tail(100)
     assert not run.changed
     for text in (
-        "InferenceService theirs in namespace default was made by somebody else", "has the mode RawDeployment, and KServe does not change it",
+        "InferenceService theirs in namespace default was made by somebody else",
+        "has the mode RawDeployment, and KServe does not change it",
         "There is no ServingRuntime no-such-runtime", "serves the formats sklearn by the protocols v1, and not triton by v2",
         "KServe splits requests in the mode Serverless alone",
     ):  # fmt: skip

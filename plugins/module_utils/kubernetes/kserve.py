@@ -313,7 +313,7 @@ def _service(asked: Wanted, there: Place, runtime: Mapping[str, Any], secret: Ma
     names = [each["metadata"]["name"] for each in (runtime, secret) if each]
     # KServe hands labels and annotations of the service on to the pods.
     told[PODS] = _digest([pods, given, told, names, dict(asked.labels), dict(asked.annotations)])
-    predictor = {**pods, **scale, **given, **only_scales, "annotations": told}
+    predictor: dict[str, Any] = {**pods, **scale, **given, **only_scales, "annotations": told}
     name = mode_of(asked.mode)
     written = CURRENT[name] if asked.names == "current" else name if asked.names == "legacy" else asked.mode
     metadata = _metadata(asked, asked.name, {**asked.annotations, MODE: written})

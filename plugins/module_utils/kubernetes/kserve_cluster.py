@@ -152,12 +152,16 @@ def read(cluster: Cluster, name: str, namespace: str, wanted: Wanted, asked: Que
         # Of several revisions, each of which has a Deployment.
         found["replicas"] = replicas(made.observed.pods, made.release)
         found["rollout"] = f"{sum(each['ready'] for each in found['replicas'])} pods of the newest revision are ready"
+    labels = f"app.kubernetes.io/managed-by=serving.triton,app.kubernetes.io/instance={name}"
+    runtimes = cluster.items(f"/apis/{GROUP}/v1alpha1/namespaces/{part(namespace)}/servingruntimes", labelSelector=labels)
+    account = cluster.get(f"/api/v1/namespaces/{part(namespace)}/serviceaccounts/{part(name)}")
     known = {
         **found,
         "kserve": installed,
         "service": _service(made),
-        "runtimes": _names_of(cluster, f"/apis/{GROUP}/v1alpha1/namespaces/{part(namespace)}/servingruntimes", name),
-        "account": _account(cluster, name, namespace),
+        "runtimes": sorted(each["metadata"]["name"] for each in runtimes),
+        "account": _account(account),
+        "current": [each for value in (made.service, account, *runtimes) for each in held(value)],
         "served": _served(cluster, name, namespace),
         "runtime": _runtime(cluster, namespace, asked.runtime) if asked.runtime else {},
     }
@@ -181,9 +185,24 @@ def _runtime(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
     }
 
 
-def _names_of(cluster: Cluster, path: str, name: str) -> list[str]:
-    labels = f"app.kubernetes.io/managed-by=serving.triton,app.kubernetes.io/instance={name}"
-    return sorted(each["metadata"]["name"] for each in cluster.items(path, labelSelector=labels))
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def held(value: Object | None) -> list[Any]:
+    """The definition that was applied last, where the object still is as it says: nothing would come of applying that again."""
+    try:
+        definition = json.loads(((value or {}).get("metadata") or {}).get("annotations", {})[_APPLIED])
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [definition] if _holds(definition, value) else []
+
+
+def _holds(wanted: Any, there: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(there, Mapping) and all(key in there and _holds(each, there[key]) for key, each in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(there, list) and len(wanted) == len(there) and all(map(_holds, wanted, there))
+    return bool(wanted == there)
 
 
 def _service(made: Made) -> dict[str, Any]:
@@ -217,8 +236,7 @@ def _mode_name(made: Made) -> str:
     return "current" if told in CURRENT.values() else "legacy" if told in CURRENT else ""
 
 
-def _account(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
-    found = cluster.get(f"/api/v1/namespaces/{part(namespace)}/serviceaccounts/{part(name)}")
+def _account(found: Object | None) -> dict[str, Any]:
     if not found:
         return {}
     ours = (found["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == "serving.triton"

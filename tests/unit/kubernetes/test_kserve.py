@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.kserve import MODE, PODS, Planned, amount_of, plan, wanted
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.kserve_cluster import Made, complaints, endpoint, installation
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.kserve_cluster import (
+    Made,
+    complaints,
+    endpoint,
+    held,
+    installation,
+)
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.kserve_rollout import Goal, assess
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.kserve_storage import credentials, place
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.rollout import DONE, GOING, STUCK, Observed
@@ -282,6 +289,20 @@ def test_the_version_is_known_by_the_controller_or_the_definition(values: dict[s
 def test_a_cluster_without_kserve_is_told_what_to_install() -> None:
     with pytest.raises(InputError, match=r"knows no InferenceService and no ServingRuntime.*Install KServe"):
         installation(Asked())  # type: ignore[arg-type]
+
+
+def test_what_holds_is_not_applied_again() -> None:
+    definition = {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}], "size": 1}}
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(definition)}
+    there = {
+        "metadata": {"name": "a", "uid": "u", "annotations": annotations},
+        "spec": {"ports": [{"port": 80, "more": 1}], "size": 1, "b": 2},
+    }
+    assert held(there) == [definition]
+    for spec in ({"ports": [{"port": 80}], "size": 2}, {"ports": [{"port": 80}, {"port": 81}], "size": 1}, {"size": 1}):
+        assert not held({**there, "spec": spec})
+    assert not held({"metadata": {"name": "a"}})
+    assert not held(None)
 
 
 # --- whether it serves
