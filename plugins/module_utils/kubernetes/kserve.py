@@ -30,6 +30,7 @@ RAW, SERVERLESS = "RawDeployment", "Serverless"
 CURRENT: Mapping[str, str] = {RAW: "Standard", SERVERLESS: "Knative"}
 MODES = (RAW, SERVERLESS, *CURRENT.values())
 _METRICS = {RAW: ("cpu", "memory"), SERVERLESS: ("concurrency", "rps")}
+_SCALES = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
 _OURS = {"app.kubernetes.io/managed-by": "serving.triton"}
 # What this collection or KServe decides.
 _DECIDED = (
@@ -182,6 +183,10 @@ def _check_scale(asked: Wanted) -> None:
     metrics = _METRICS[mode_of(asked.mode)]
     if asked.scale_metric and asked.scale_metric not in metrics:
         _refuse(f"'{asked.scale_metric}' does not scale {asked.mode}", "scale_metric", f"Use {' or '.join(metrics)}.")
+    measured = asked.scale_metric or "cpu"
+    if asked.raw and asked.max_replicas > asked.min_replicas and not any(measured in (each or {}) for each in asked.resources.values()):
+        told = f"the autoscaler measures {measured} against what a replica requests, which is nothing"
+        _refuse(told, "resources", f"Set server_kserve_resources.requests.{measured}.")
     percent = asked.raw and asked.scale_metric != "memory"
     if asked.scale_target < 0 or (percent and asked.scale_target > 100):
         _refuse(f"{asked.scale_target} is no target", "scale_target", "Use 1 to 100 percent of cpu, or more than 0 of another metric.")
@@ -307,9 +312,7 @@ def _service(asked: Wanted, there: Place, runtime: Mapping[str, Any], secret: Ma
     if asked.models:
         told[MODELS] = asked.models
     scale = _scale(asked)
-    only_scales = {
-        name: given.pop(name) for name in ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling") if name in given
-    }
+    only_scales: dict[str, Any] = {name: given.pop(name) for name in _SCALES if name in given}
     names = [each["metadata"]["name"] for each in (runtime, secret) if each]
     # KServe hands labels and annotations of the service on to the pods.
     told[PODS] = _digest([pods, given, told, names, dict(asked.labels), dict(asked.annotations)])

@@ -180,9 +180,10 @@ def test_the_server_gets_its_options() -> None:
 
 
 def test_what_scales_starts_no_pods_and_what_runs_does() -> None:
-    pods = planned().pods
-    for more in ({"min_replicas": 2}, {"max_replicas": 4, "scale_metric": "cpu", "scale_target": 60}, {"predictor": {"maxReplicas": 9}}):
+    pods, measured = planned().pods, {"resources": {"requests": {"cpu": 1}}}
+    for more in ({"min_replicas": 2}, {"scale_metric": "cpu", "scale_target": 60}, {"predictor": {"maxReplicas": 9}}):
         assert planned(**more).pods == pods
+    assert planned(**measured, max_replicas=4).pods == planned(**measured).pods != pods
     for more in ({"models": "abc"}, {"image": "triton:2"}, {"gpus": 1}, {"environment": {"A": "b"}}, {"labels": {"a": "b"}}):
         assert planned(**more).pods != pods
     # A runtime that changed is another one, so that what served before can be had again.
@@ -217,6 +218,8 @@ def test_resources_are_written_as_kserve_writes_them() -> None:
         ({"min_replicas": 3, "max_replicas": 2}, "there are no 3 to 2 replicas"),
         ({"scale_metric": "rps"}, "'rps' does not scale RawDeployment"),
         ({**SERVERLESS, "scale_metric": "cpu"}, "Use concurrency or rps"),
+        ({"max_replicas": 3}, "the autoscaler measures cpu"),
+        ({"max_replicas": 3, "scale_metric": "memory", "resources": {"requests": {"cpu": 1}}}, "requests.memory"),
         ({"scale_target": 101}, "101 is no target"),
         ({"canary_percent": 10}, "KServe splits requests in the mode Serverless alone"),
         ({**SERVERLESS, "canary_percent": 101}, "'101' is no share"),
