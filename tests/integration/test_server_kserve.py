@@ -120,20 +120,16 @@ def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Plac
     assert "1 models answered" in run.output
     assert site.versions() == [["1"]] * 2
 
-    source = tmp_path / "models" / "add_sub"
-    (source / "2").mkdir()
-    (source / "2" / "model.py").write_text((source / "1" / "model.py").read_text())
+    tritonserver.write_add_sub(tmp_path / "models", version=2)
     assert_clean(site.run("release"))
     assert site.versions() == [["2"]] * 2
 
     # New pods copy a version that does not load; those that serve stay, and the repository goes back.
-    (source / "3").mkdir()
-    (source / "3" / "model.py").write_text("raise RuntimeError('no such weights')\n")
+    tritonserver.write_python_model(tmp_path / "models", "add_sub", 3, code=tritonserver.BROKEN_CODE)
     failed = site.run("release", rc=2)
-    for text in ("no such weights", "What served before serves again"):
+    for text in ("the weights are missing", "What served before serves again"):
         assert text in told(failed), failed.tail(150)
     assert site.versions() == [["2"]] * 2
-    assert "is Running, 2 of 2 run" in site.run("doctor").output
 
     site.run("destroy")
     assert place.cluster.kubectl("get", "namespace", "triton", rc=1)
