@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ..core.errors import InputError, UnavailableError
 from .cluster import Cluster, Object, part
 from .inspect import Wanted, inspect
-from .kserve import CONTAINER, CURRENT, MODE, MODELS, PODS, PORTS, RAW, SERVERLESS, mode_of
+from .kserve import CONTAINER, CURRENT, MODE, MODELS, PODS, PORTS, SERVERLESS, mode_of
 from .kserve_storage import GROUP
 from .rollout import Observed, condition
 from .service import Release, observe, replicas
@@ -316,6 +316,3 @@ def complaints(made: Made, events: Sequence[Object]) -> list[str]:
     mine = [each for each in events if each.get("type") == "Warning" and (each.get("involvedObject") or {}).get("uid") == uid]
     unique = list(dict.fromkeys(f"event {each.get('reason', '')}: {each.get('message', '')}" for each in mine))
     return found + unique[-3:]
-
-
-__all__ = ["KNATIVE", "RAW", "URL", "Made", "complaints", "endpoint", "installation", "look", "read", "release_of"]
