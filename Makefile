@@ -62,7 +62,7 @@ integration: test-env ## Run the tests against real servers
 	pytest -n 2 --dist loadfile $(or $(TESTS),tests/integration)
 
 test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the stand-in, or SERVING_TRITON_TEST_KUBECONFIG
-	pytest -n 2 --dist loadfile tests/unit/kubernetes $(wildcard tests/integration/test_*kubernetes*.py tests/integration/test_chart*.py)
+	pytest -n 2 --dist loadfile tests/unit/kubernetes $(wildcard tests/integration/test_*kubernetes*.py tests/integration/test_chart*.py tests/integration/test_*kserve*.py)
 
 # One run, so that its last lines count everything, what was skipped and why included. In the files' order: xdist's own begins those of few tests
 # last, which are the long ones here.

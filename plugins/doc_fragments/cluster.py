@@ -49,6 +49,40 @@ requirements:
   - kubernetes >= 24.2
 """
 
+    # Of what is asked about a cluster.
+    LOOK = r"""
+options:
+  permissions:
+    description: Whether to ask which of the permissions that the role needs are lacking.
+    type: bool
+    default: false
+  replicas:
+    description: Number of replicas that the service is to have, for the count of spare GPUs.
+    type: int
+    default: 1
+  gpus:
+    description: What a replica asks of a node. Without it free GPUs are not counted.
+    type: dict
+    suboptions:
+      resource:
+        description: Name of the resource.
+        type: str
+        default: nvidia.com/gpu
+      count:
+        description: GPUs of one replica.
+        type: int
+        default: 1
+      selector:
+        description: Labels that the nodes must have.
+        type: dict
+        default: {}
+      tolerations:
+        description: The pods' tolerations, as Kubernetes has them.
+        type: list
+        elements: dict
+        default: []
+"""
+
     ATTRIBUTES = r"""
 attributes:
   action_group:

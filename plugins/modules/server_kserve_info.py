@@ -23,39 +23,10 @@ options:
     description: Its namespace.
     type: str
     required: true
-  permissions:
-    description: Whether to ask which of the permissions that the role needs are lacking.
-    type: bool
-    default: false
   runtime:
     description: A ServingRuntime of the namespace, or a ClusterServingRuntime, to look at.
     type: str
     default: ""
-  replicas:
-    description: Number of replicas that the service is to have, for RV(spare_gpus).
-    type: int
-    default: 1
-  gpus:
-    description: What a replica asks of a node. Without it free GPUs are not counted.
-    type: dict
-    suboptions:
-      resource:
-        description: Name of the resource.
-        type: str
-        default: nvidia.com/gpu
-      count:
-        description: GPUs of one replica.
-        type: int
-        default: 1
-      selector:
-        description: Labels that the nodes must have.
-        type: dict
-        default: {}
-      tolerations:
-        description: The pods' tolerations, as Kubernetes has them.
-        type: list
-        elements: dict
-        default: []
   access:
     description:
       - The way in that RV(endpoint) is to tell. Its headers are secret with V(proxy), and are shown, so give the task C(no_log).
@@ -70,18 +41,10 @@ options:
     type: str
     default: ""
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.cluster.connection
+  - serving.triton.cluster.look
   - serving.triton.cluster.attributes
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -13,35 +13,6 @@ description:
   - Reads the version of a cluster, permissions, the namespace, the history of a Helm release, its replicas and Services, and free GPUs.
   - The role C(serving.triton.server_kubernetes) decides by it before it changes anything.
 options:
-  permissions:
-    description: Whether to ask which of the permissions that the role needs are lacking.
-    type: bool
-    default: false
-  replicas:
-    description: Number of replicas that the release is to have, for RV(spare_gpus).
-    type: int
-    default: 1
-  gpus:
-    description: What a replica asks of a node. Without it free GPUs are not counted.
-    type: dict
-    suboptions:
-      resource:
-        description: Name of the resource.
-        type: str
-        default: nvidia.com/gpu
-      count:
-        description: GPUs of one replica.
-        type: int
-        default: 1
-      selector:
-        description: Labels that the nodes must have.
-        type: dict
-        default: {}
-      tolerations:
-        description: The pods' tolerations, as Kubernetes has them.
-        type: list
-        elements: dict
-        default: []
   lock_timeout:
     description: Seconds that a Helm which is at work on the release is waited for.
     type: float
@@ -61,6 +32,7 @@ options:
 extends_documentation_fragment:
   - serving.triton.cluster
   - serving.triton.cluster.connection
+  - serving.triton.cluster.look
   - serving.triton.cluster.attributes
 attributes:
   check_mode:
