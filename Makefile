@@ -70,7 +70,8 @@ integration: test-env ## Run the tests against real servers
 	pytest -n 2 --dist loadfile $(or $(TESTS),tests/integration)
 
 test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the stand-in, or SERVING_TRITON_TEST_KUBECONFIG
-	pytest -n 2 --dist loadfile tests/unit/kubernetes $(wildcard $(addprefix tests/integration/test_,*kubernetes*.py chart*.py helm*.py cluster*.py))
+	pytest -n 2 --dist loadfile tests/unit/kubernetes \
+	  $(wildcard $(addprefix tests/integration/test_,*kubernetes*.py *kserve*.py chart*.py helm*.py cluster*.py device_plugin*.py))
 
 # One run, so that its last lines count everything, what was skipped and why included. In the files' order: xdist's own begins those of few tests
 # last, which are the long ones here.

@@ -4,7 +4,27 @@
 
 from __future__ import annotations
 
-_CONNECTION = """
+
+class ModuleDocFragment:
+    # Of a release of the chart.
+    DOCUMENTATION = r"""
+options:
+  name:
+    description: Name of the Helm release of this collection's chart.
+    type: str
+    required: true
+  namespace:
+    description: Its namespace.
+    type: str
+    required: true
+  key_header:
+    description: The header of the restricted APIs. The key itself is read from the Secret that the pods mount.
+    type: str
+    default: triton-key
+"""
+
+    CONNECTION = r"""
+options:
   kubeconfig:
     description:
       - The kubeconfig.
@@ -29,31 +49,39 @@ requirements:
   - kubernetes >= 24.2
 """
 
-
-class ModuleDocFragment:
-    DOCUMENTATION = (
-        r"""
+    # Of what is asked about a cluster.
+    LOOK = r"""
 options:
-  name:
-    description: Name of the Helm release of this collection's chart.
-    type: str
-    required: true
-  namespace:
-    description: Its namespace.
-    type: str
-    required: true
-  key_header:
-    description: The header of the restricted APIs. The key itself is read from the Secret that the pods mount.
-    type: str
-    default: triton-key"""
-        + _CONNECTION
-    )
-
-    CONNECTION = (
-        r"""
-options:"""
-        + _CONNECTION
-    )
+  permissions:
+    description: Whether to ask which of the permissions that the role needs are lacking.
+    type: bool
+    default: false
+  replicas:
+    description: Number of replicas that the service is to have, for the count of spare GPUs.
+    type: int
+    default: 1
+  gpus:
+    description: What a replica asks of a node. Without it free GPUs are not counted.
+    type: dict
+    suboptions:
+      resource:
+        description: Name of the resource.
+        type: str
+        default: nvidia.com/gpu
+      count:
+        description: GPUs of one replica.
+        type: int
+        default: 1
+      selector:
+        description: Labels that the nodes must have.
+        type: dict
+        default: {}
+      tolerations:
+        description: The pods' tolerations, as Kubernetes has them.
+        type: list
+        elements: dict
+        default: []
+"""
 
     ATTRIBUTES = r"""
 attributes:

@@ -67,6 +67,7 @@ options:
     default: false
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:

@@ -62,6 +62,7 @@ options:
     type: path
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:

@@ -29,8 +29,10 @@ options:
     default: [service]
   cluster:
     description:
-      - The fact C(triton_cluster), which the role C(serving.triton.server_kubernetes) sets from C(cluster), its tasks for the doctor.
-      - It is a result of M(serving.triton.server_kubernetes_info) with C(permissions); one that failed is a finding.
+      - The fact C(triton_cluster), which the roles C(serving.triton.server_kubernetes) and C(serving.triton.server_kserve) set from
+        C(cluster), their tasks for the doctor.
+      - It is a result of M(serving.triton.server_kubernetes_info) or M(serving.triton.server_kserve_info) with C(permissions); one that
+        failed is a finding.
     type: dict
     default: {}
   directory:

@@ -32,6 +32,7 @@ options:
     default: 0
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:

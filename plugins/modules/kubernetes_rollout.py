@@ -58,6 +58,7 @@ options:
     type: path
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
 attributes:
   check_mode:
@@ -144,7 +145,7 @@ def main() -> None:
                 wanted = [(each["kind"], each["name"]) for each in params["workloads"]]
                 return {"rollout": wait_for_workloads(waiting, wanted).text}
             seen, verdict = wait(waiting)
-        return {"rollout": verdict.text, "replicas": replicas(seen.pods)}
+        return {"rollout": verdict.text, "replicas": replicas(seen.pods, release)}
 
     run_info(module, read)
 

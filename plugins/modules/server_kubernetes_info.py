@@ -13,35 +13,6 @@ description:
   - Reads the version of a cluster, permissions, the namespace, the history of a Helm release, its replicas and Services, and free GPUs.
   - The role C(serving.triton.server_kubernetes) decides by it before it changes anything.
 options:
-  permissions:
-    description: Whether to ask which of the permissions that the role needs are lacking.
-    type: bool
-    default: false
-  replicas:
-    description: Number of replicas that the release is to have, for RV(spare_gpus).
-    type: int
-    default: 1
-  gpus:
-    description: What a replica asks of a node. Without it free GPUs are not counted.
-    type: dict
-    suboptions:
-      resource:
-        description: Name of the resource.
-        type: str
-        default: nvidia.com/gpu
-      count:
-        description: GPUs of one replica.
-        type: int
-        default: 1
-      selector:
-        description: Labels that the nodes must have.
-        type: dict
-        default: {}
-      tolerations:
-        description: The pods' tolerations, as Kubernetes has them.
-        type: list
-        elements: dict
-        default: []
   monitoring:
     description: Whether to read by which labels the Prometheus operator's Prometheus and Grafana take objects of the namespace.
     type: bool
@@ -64,6 +35,8 @@ options:
     default: false
 extends_documentation_fragment:
   - serving.triton.cluster
+  - serving.triton.cluster.connection
+  - serving.triton.cluster.look
   - serving.triton.cluster.attributes
 attributes:
   check_mode:
@@ -239,17 +212,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.kubernetes.access import WAYS
 from ..module_utils.kubernetes.cluster import connect, missing_client
 from ..module_utils.kubernetes.inspect import Wanted, inspect, wait_for_helm
-from ..module_utils.kubernetes.options import CLUSTER, SERVICE
+from ..module_utils.kubernetes.options import CLUSTER, GPUS, SERVICE
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.kubernetes.sizing import Wanted as Gpus
 from ..module_utils.module import run_info
 
-GPUS = {
-    "resource": {"type": "str", "default": "nvidia.com/gpu"},
-    "count": {"type": "int", "default": 1},
-    "selector": {"type": "dict", "default": {}},
-    "tolerations": {"type": "list", "elements": "dict", "default": []},
-}
 OPTIONS = {
     **CLUSTER,
     **SERVICE,

@@ -34,6 +34,19 @@ _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 # What may be wanted of an operator, and where its API says so.
 _MONITORING = "monitoring.coreos.com"
+_KSERVE_NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("", "secrets", ("get", "list", "create", "patch", "delete")),
+    ("", "configmaps", ("get", "create", "patch", "delete")),
+    ("", "serviceaccounts", ("get", "create", "patch", "delete")),
+    ("", "services", ("list",)),
+    ("", "pods", ("get", "list")),
+    ("", "pods/log", ("get",)),
+    ("", "events", ("list",)),
+    ("apps", "deployments", ("list",)),
+    ("apps", "replicasets", ("list",)),
+    ("serving.kserve.io", "inferenceservices", ("get", "list", "create", "patch", "delete")),
+    ("serving.kserve.io", "servingruntimes", ("get", "list", "create", "patch", "delete")),
+)
 MADE_BY = "app.kubernetes.io/managed-by"
 OURS = "serving.triton"
 _CONNECT_SECONDS = 2.0
@@ -42,7 +55,10 @@ _CONNECT_SECONDS = 2.0
 @dataclass(frozen=True)
 class Wanted:
     """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty.
-    monitoring: whether to read by which labels objects are monitored."""
+
+    monitoring: whether to read by which labels objects are monitored. kserve: whether KServe makes the Deployment of an InferenceService,
+    instead of Helm.
+    """
 
     permissions: bool = False
     gpus: sizing.Wanted | None = None
@@ -50,6 +66,7 @@ class Wanted:
     access: str = ""
     grpc_tls: bool = False
     monitoring: bool = False
+    kserve: bool = False
 
 
 def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any]:
@@ -57,16 +74,16 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     version = cluster.get("/version") or {}
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
     seen = observe(cluster, release) if namespace else None
-    pods = replicas(seen.pods) if seen else []
+    pods = replicas(seen.pods, release) if seen else []
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
         "kinds": kinds_of(cluster, _MONITORING),
-        "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
-        "namespace": namespace_of(cluster, release, namespace),
+        "denied": _denied(cluster, release, wanted, create_namespace=namespace is None) if wanted.permissions else [],
+        "namespace": namespace_of(cluster, release, namespace, more=_KSERVE_CONTENTS if wanted.kserve else {}),
         "release": served(history(cluster, release), seen) if seen else _NONE,
         "secrets": _secrets(cluster, release) if namespace else [],
-        "deployment": _deployment(seen.deployment) if seen else {},
+        "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
         "replicas": pods,
         "pods_answer": bool(pods) and _answers(pods),
@@ -92,18 +109,20 @@ def _pem(cluster: Cluster) -> dict[str, str]:
     return {name: Path(path).read_text(encoding="utf-8") for name, path in cluster.tls.items()}
 
 
-def namespace_of(cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = ()) -> dict[str, Any]:
+def namespace_of(
+    cluster: Cluster, release: Release, namespace: Object | None, together: Sequence[str] = (), *, more: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """others: what else is in it, for a namespace of ours alone, which goes with its last release. together: releases that do not count
-    either, since the same run has removed them, or would have."""
+    either, since the same run has removed them, or would have. more: of `_CONTENTS`."""
     ours = bool(namespace) and ((namespace or {})["metadata"].get("labels") or {}).get(MADE_BY) == OURS
-    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, release, together) if ours else []}
-
-
-def _others(cluster: Cluster, release: Release, together: Sequence[str]) -> list[str]:
-    found: list[str] = []
     releases = [release, *(Release(name, release.namespace) for name in together)]
-    for kind, path in _CONTENTS.items():
-        things = _readable(cluster, path.format(part(release.namespace)))
+    return {"exists": namespace is not None, "ours": ours, "others": _others(cluster, releases, more or {}) if ours else []}
+
+
+def _others(cluster: Cluster, releases: Sequence[Release], more: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
+    for kind, path in {**_CONTENTS, **more}.items():
+        things = _readable(cluster, path.format(part(releases[0].namespace)))
         if things is None:
             found.append(f"each {kind}, which may not be listed")
         found += sorted({_named(kind, each) for each in things or () if all(is_others(kind, each, one) for one in releases)})
@@ -123,6 +142,10 @@ _CONTENTS: Mapping[str, str] = {
     "daemonset": "/apis/apps/v1/namespaces/{}/daemonsets",
     "job": "/apis/batch/v1/namespaces/{}/jobs",
     "cronjob": "/apis/batch/v1/namespaces/{}/cronjobs",
+}
+_KSERVE_CONTENTS: Mapping[str, str] = {
+    "inference service": "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices",
+    "serving runtime": "/apis/serving.kserve.io/v1alpha1/namespaces/{}/servingruntimes",
 }
 # What the cluster, OpenShift and Istio put into every namespace.
 _EVERYWHERE = ("kube-root-ca.crt", "openshift-service-ca.crt", "istio-ca-root-cert")
@@ -172,9 +195,10 @@ def kinds_of(cluster: Cluster, group: str) -> list[str]:
 # --- permissions
 
 
-def denied(cluster: Cluster, namespace: str, *, create_namespace: bool) -> list[str]:
+def _denied(cluster: Cluster, release: Release, wanted: Wanted, *, create_namespace: bool) -> list[str]:
     """What is lacking, as `verb resource.group`."""
-    asked = [(group, resource, verb) for group, resource, verbs in _NEEDED for verb in verbs]
+    namespace, needed = release.namespace, _KSERVE_NEEDED if wanted.kserve else _NEEDED
+    asked = [(group, resource, verb) for group, resource, verbs in needed for verb in verbs]
     found = [
         f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
         for group, resource, verb in asked
@@ -238,7 +262,7 @@ def _secrets(cluster: Cluster, release: Release) -> list[str]:
     return [each["metadata"]["name"] for each in found]
 
 
-def _deployment(deployment: Object | None) -> dict[str, Any]:
+def _deployment(deployment: Object | None, container: str) -> dict[str, Any]:
     if deployment is None:
         return {}
     template = deployment["spec"]["template"]
@@ -249,7 +273,7 @@ def _deployment(deployment: Object | None) -> dict[str, Any]:
         "generation": deployment["metadata"].get("generation", 0),
         "replicas": int(deployment["spec"].get("replicas", 1)),
         "ready": int((deployment.get("status") or {}).get("readyReplicas", 0)),
-        "image": next((each["image"] for each in containers if each["name"] == "triton"), ""),
+        "image": next((each["image"] for each in containers if each["name"] == container), ""),
         "secrets": sorted(set(_secret_names(template["spec"]))),
         "annotations": dict((template.get("metadata") or {}).get("annotations") or {}),
     }

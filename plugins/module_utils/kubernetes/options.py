@@ -25,3 +25,13 @@ GPU_NODES: dict[str, Any] = {
     "default_config": {"type": "str", "default": "default"},
     "nodes": {"type": "list", "elements": "str", "default": []},
 }
+KSERVE: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+}
+GPUS: dict[str, Any] = {
+    "resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "count": {"type": "int", "default": 1},
+    "selector": {"type": "dict", "default": {}},
+    "tolerations": {"type": "list", "elements": "dict", "default": []},
+}

@@ -35,19 +35,27 @@ LOG_LINES = 20
 # Seconds between two looks at a rollout, and pods that are asked for their logs and models.
 _PAUSE = 1.0
 _ASKED = 5
+_PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 
 
 @dataclass(frozen=True)
 class Release:
-    """name, namespace: of the Helm release. key_header: the header of the restricted APIs."""
+    """name, namespace: of the Helm release. key_header: the header of the restricted APIs.
+
+    label, value: what tells its objects; without a value the release's name. container: the server's. ports: where a pod names none.
+    """
 
     name: str
     namespace: str
     key_header: str = "triton-key"
+    label: str = "app.kubernetes.io/instance"
+    value: str = ""
+    container: str = "triton"
+    ports: Mapping[str, int] = field(default_factory=lambda: dict(_PORTS))
 
     @property
     def selector(self) -> str:
-        return f"app.kubernetes.io/instance={self.name}"
+        return f"{self.label}={self.value or self.name}"
 
     def core(self, plural: str) -> str:
         return f"/api/v1/namespaces/{part(self.namespace)}/{plural}"
@@ -87,21 +95,21 @@ def key_of(cluster: Cluster, release: Release, seen: Observed) -> str:
 
 def with_models(cluster: Cluster, release: Release, seen: Observed) -> Observed:
     """Adds the indexes of new pods whose container runs and which are not ready, asked through the API server."""
-    pods = [pod for pod in new_pods(seen) if not is_ready(pod) and _runs(pod)][:_ASKED]
+    pods = [pod for pod in new_pods(seen) if not is_ready(pod) and _runs(pod, release.container)][:_ASKED]
     if not pods:
         return seen
     key = key_of(cluster, release, seen)
     return replace(seen, index={pod["metadata"]["name"]: index_of(cluster, release, pod, key) for pod in pods})
 
 
-def _runs(pod: Object) -> bool:
+def _runs(pod: Object, container: str) -> bool:
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    return any(each["name"] == "triton" and (each.get("state") or {}).get("running") for each in statuses)
+    return any(each["name"] == container and (each.get("state") or {}).get("running") for each in statuses)
 
 
 def index_of(cluster: Cluster, release: Release, pod: Object, key: str) -> list[Model]:
     """A pod's repository index; empty where it cannot be had."""
-    path = f"{release.core('pods')}/http:{part(pod['metadata']['name'])}:{http_port(pod)}/proxy/v2/repository/index"
+    path = f"{release.core('pods')}/http:{part(pod['metadata']['name'])}:{port_of(pod, 'http', release)}/proxy/v2/repository/index"
     try:
         status, data = cluster.ask("POST", path, {}, headers={release.key_header: key} if key else {})
         found = json.loads(data) if status == 200 else []
@@ -110,9 +118,9 @@ def index_of(cluster: Cluster, release: Release, pod: Object, key: str) -> list[
     return [Model(each.get("name", ""), each.get("version", ""), each.get("state", ""), each.get("reason", "")) for each in found]
 
 
-def http_port(pod: Object, name: str = "http", default: int = 8000) -> int:
+def port_of(pod: Object, name: str, release: Release) -> int:
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
-    return next((int(port["containerPort"]) for port in ports if port.get("name") == name), default)
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == name), release.ports[name])
 
 
 def with_logs(cluster: Cluster, release: Release, seen: Observed) -> Observed:
@@ -245,7 +253,7 @@ def _failure(kind: type[ServingError], waiting: Waiting, looks: Looks, text: str
 # --- what others need of it
 
 
-def replicas(pods: Sequence[Object]) -> list[dict[str, Any]]:
+def replicas(pods: Sequence[Object], release: Release) -> list[dict[str, Any]]:
     """Pods as results tell them."""
     return [
         {
@@ -253,11 +261,8 @@ def replicas(pods: Sequence[Object]) -> list[dict[str, Any]]:
             "address": (pod.get("status") or {}).get("podIP", ""),
             "node": pod["spec"].get("nodeName", ""),
             "ready": is_ready(pod),
-            "ports": {name: http_port(pod, name, default) for name, default in _PORTS.items()},
+            "ports": {name: port_of(pod, name, release) for name in release.ports},
             "restarts": sum(int(each.get("restartCount", 0)) for each in (pod.get("status") or {}).get("containerStatuses") or ()),
         }
         for pod in staying(pods)
     ]
-
-
-_PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}

@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the doctor makes of a cluster that a service runs on, from a result of module server_kubernetes_info. Pure."""
+"""What the doctor makes of a cluster that a service runs on, from a result of server_kubernetes_info or server_kserve_info. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def judge_cluster(answer: Mapping[str, Any]) -> list[Finding]:
     """Findings about the API server, permissions, the release, its replicas and GPUs. An answer without a version is none."""
     if answer.get("failed") or not answer.get("version"):
         remedy = "Check kubeconfig, context and credentials (server_kubernetes_kubeconfig …), and that the API server is reached from here."
-        return [Finding("cluster", FAIL, first_line(answer), remedy)]
-    checks = (_server, _permissions, _release, _replicas, _gpus)
+        return [Finding("cluster", FAIL, first_line(answer), answer.get("remedy") or remedy)]
+    checks = (_server, _permissions, _inference_service if "kserve" in answer else _release, _replicas, _gpus)
     return [finding for check in checks for finding in check(answer)]
 
 
@@ -49,6 +49,17 @@ def _release(answer: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "release", status, f"revision {release['revision']} is {release['status']}{served}", f"{_DEPLOY}, which goes on from there."
         )
+
+
+def _inference_service(answer: Mapping[str, Any]) -> Iterator[Finding]:
+    service, version = answer["service"], answer["kserve"]["version"]
+    if not service:
+        yield Finding("inference service", FAIL, "there is no InferenceService", f"{_DEPLOY}.")
+    elif service["ready"]:
+        yield Finding("inference service", OK, f"KServe {version} says that it is ready".replace("  ", " "))
+    else:
+        remedy = f"Look at kubectl describe inferenceservice, then: {_DEPLOY}."
+        yield Finding("inference service", FAIL, f"KServe says that it is not ready: {service['message'] or 'without a word'}", remedy)
 
 
 def _replicas(answer: Mapping[str, Any]) -> Iterator[Finding]:

@@ -22,10 +22,14 @@ Value = Mapping[str, Any]
 
 
 class Admission:
-    """Reads other objects from the store; changes only the object that is admitted."""
+    """Reads other objects from the store; changes only the object that is admitted.
+
+    webhooks: what operators check and fill in, of the resource, the object and what it replaces. They raise ApiError.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.webhooks: list[Callable[[Resource, dict[str, Any], Value | None], None]] = []
         self.service_address: Callable[[int], str] = lambda count: f"10.96.{count // 250}.{count % 250 + 2}"
         self._addresses = 0
 
@@ -53,6 +57,8 @@ class Admission:
         spec = defaults.pod_spec_of(resource, value)
         if spec is not None and (old is None or resource.plural != "pods"):
             self._pod_security(resource, value, spec, warn)
+        for each in self.webhooks:
+            each(resource, value, old)
 
     # --- services
 

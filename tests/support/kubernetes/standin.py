@@ -169,6 +169,11 @@ class StandIn:
         """Stands for the operator of a custom kind: its status is what the function makes of the object, None for none yet."""
         self._custom.statuses[kind] = status
 
+    def install(self, operator: Callable[[Manager], None]) -> None:
+        """Lets an operator handle kinds of its own and bring webhooks."""
+        with self.store.lock:
+            operator(self._manager)
+
     def measure(self, **metrics: float) -> None:
         """The values that autoscalers see from now on: cpu=90 (percent), or a metric's name."""
         self._autoscalers.metrics.update(metrics)

@@ -62,3 +62,25 @@ def test_what_is_wrong_is_told_with_a_remedy(answer: dict[str, Any], told: dict[
     bad = [finding for finding in judge_cluster(answer) if finding.status != OK]
     assert {finding.check: (finding.status, finding.detail) for finding in bad} == told
     assert all(finding.remedy for finding in bad)
+
+
+SERVED = {**HEALTHY, "kserve": {"version": "0.16.0", "names": "current"}, "service": {"ready": True, "message": ""}}
+
+
+@pytest.mark.parametrize(
+    ("service", "status", "told"),
+    [
+        ({"ready": True, "message": ""}, OK, "KServe 0.16.0 says that it is ready"),
+        (
+            {"ready": False, "message": "Deployment does not have minimum availability."},
+            FAIL,
+            "KServe says that it is not ready: Deployment",
+        ),
+        ({}, FAIL, "there is no InferenceService"),
+    ],
+)
+def test_a_service_of_kserve_has_no_release(service: dict[str, Any], status: str, told: str) -> None:
+    found = {each.check: each for each in judge_cluster({**SERVED, "service": service})}
+    assert "release" not in found
+    assert found["inference service"].status == status
+    assert found["inference service"].detail.startswith(told)

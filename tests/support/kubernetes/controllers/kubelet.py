@@ -306,7 +306,9 @@ class Kubelet:
     def _real(self, pod: Value, container: Value, running: Running, behaviour: Behaviour) -> dict[str, Any]:
         assert behaviour.start is not None
         if running.process is None:
-            running.process = behaviour.start(pod, container, self.place(self.address(pod)))
+            # An init container may run in a pod whose other containers are simulated.
+            address = self.address(pod)
+            running.process = behaviour.start(pod, container, self._places.get(address, address))
             running.since = timestamp()
         code = running.process.exit_code()
         if code is not None:
