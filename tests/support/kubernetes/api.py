@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+import base64
 import copy
-import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,20 +20,16 @@ from .ownership import Owner, Ownership
 from .resources import Registry, Resource
 from .schemas import Schemas, examine, normalize
 from .store import Key, Name, Store
+from .words import random_suffix
 
 Value = dict[str, Any]
 _SYSTEM_FIELDS = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 # Built-in kinds whose generation counts changes of the spec.
-_COUNTED_GROUPS = {"apps", "batch", "policy", "networking.k8s.io", "apiextensions.k8s.io", "autoscaling", "admissionregistration.k8s.io"}
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_COUNTED_GROUPS = {"apps", "batch", "policy", "networking.k8s.io", "apiextensions.k8s.io", "admissionregistration.k8s.io"}
 
 
 def timestamp() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def random_suffix(length: int = 5) -> str:
-    return "".join(random.choices(_LETTERS, k=length))
 
 
 @dataclass
@@ -182,6 +178,8 @@ class Api:
         if found.undecodable:
             told = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
             raise bad_request(told + found.undecodable[0])
+        if resource.key == ("", "secrets"):
+            _check_base64(value)
         value = normalize(self.schemas.of(resource), value, found.unknown, custom=resource.custom)
         self._report_unknown(resource, sorted(set(found.unknown)), request)
         if not found.causes:
@@ -228,6 +226,8 @@ class Api:
 
     def _apply(self, resource: Resource, live: Value | None, place: Name, wanted: Value, request: Request) -> tuple[Value, bool]:
         namespace, name = place
+        if not wanted.get("kind") or not wanted.get("apiVersion"):
+            raise bad_request(f"invalid object type: /, Kind={wanted.get('kind', '')}")
         wanted.setdefault("metadata", {}).setdefault("name", name)
         if wanted["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
@@ -303,6 +303,15 @@ class Api:
         if new["status"] == value.get("status"):
             return value
         return self.store.write(resource, copy.deepcopy(new))
+
+
+def _check_base64(secret: Value) -> None:
+    """Raises ApiError."""
+    for text in (secret.get("data") or {}).values():
+        try:
+            base64.b64decode(text or "", validate=True)
+        except ValueError as error:
+            raise bad_request(f'Secret in version "v1" cannot be handled as a Secret: illegal base64 data: {error}') from error
 
 
 def _kept(before: Value | None, after: Value) -> Value:

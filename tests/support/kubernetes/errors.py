@@ -19,7 +19,7 @@ class ApiError(Exception):
 
     def status(self) -> dict[str, Any]:
         """The body: a Status of the API."""
-        told = {"message": self.message, "reason": self.reason, "details": self.details, "code": self.code}
+        told = {"message": self.message, "reason": self.reason, **({"details": self.details} if self.details else {}), "code": self.code}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", **told}
 
 
@@ -80,5 +80,7 @@ def invalid(resource: Resource, name: str, causes: Iterable[Cause]) -> ApiError:
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     told = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
     listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
-    details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": listed}
+    group = {"group": resource.group} if resource.group else {}
+    named = {"name": name} if name else {}
+    details = {**named, **group, "kind": resource.kind, "causes": listed}
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told if len(causes) == 1 else f"[{told}]"}', details)

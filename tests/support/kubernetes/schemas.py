@@ -185,8 +185,8 @@ def _json_type(value: Any) -> str:
 
 
 def normalize(schema: Schema, value: Any, unknown: list[str], path: str = "", *, custom: bool = False, root: bool = True) -> Any:
-    """A copy as the server would keep it: no nulls, quantities in canonical form; of a custom resource, unknown fields are pruned (and
-    told in `unknown`) and defaults are filled in."""
+    """A copy as the server would keep it: no nulls, no unknown fields, quantities in canonical form; of built-in kinds nothing that is
+    empty; of a custom resource, unknown fields are told in `unknown` and defaults are filled in."""
     if schema.is_quantity:
         return canonical_quantity(value)
     if isinstance(value, list):
@@ -196,14 +196,37 @@ def normalize(schema: Schema, value: Any, unknown: list[str], path: str = "", *,
     kept = {}
     for name, each in value.items():
         below = f"{path}.{name}".lstrip(".")
-        if custom and _prunes(schema) and name not in schema.raw["properties"] and not (root and name in ("apiVersion", "kind")):
-            unknown.append(below)
+        if _prunes(schema) and name not in schema.raw["properties"] and not (root and name in ("apiVersion", "kind")):
+            unknown += [below] if custom else []
         elif each is not None:
             kept[name] = normalize(schema.field(name), each, unknown, below, custom=custom and below != "metadata", root=False)
+            if not custom and _is_nothing(schema, name, kept[name]):
+                del kept[name]
     for name, each in (schema.raw.get("properties") or {}).items() if custom else ():
         if name not in kept and isinstance(each, Mapping) and "default" in each:
             kept[name] = normalize(schema.field(name), json.loads(json.dumps(each["default"])), [], custom=True, root=False)
     return kept
+
+
+# Fields of built-in kinds whose zero is no value; other numbers and switches may be 0 and false. And texts that may be empty.
+_ZERO_IS_NOTHING = {
+    "failureThreshold", "hostIPC", "hostNetwork", "hostPID", "hostPort", "initialDelaySeconds", "minReadySeconds", "nodePort", "paused",
+    "periodSeconds", "publishNotReadyAddresses", "readOnly", "stdin", "stdinOnce", "successThreshold", "timeoutSeconds", "tty",
+    "unschedulable",
+}  # fmt: skip
+_EMPTY_IS_SOMETHING = {"ingressClassName", "loadBalancerClass", "runtimeClassName", "service", "storageClassName", "type"}
+
+
+def _is_nothing(schema: Schema, name: str, value: Any) -> bool:
+    """Whether the server drops what a client wrote: empty lists and maps, but for structures; empty texts; some zeros."""
+    properties = schema.raw.get("properties") or {}
+    if value or name not in properties or name in schema.raw.get("required", ()):
+        return False
+    if isinstance(value, dict):
+        return "additionalProperties" in schema.field(name).raw and not schema.field(name).raw.get("properties")
+    if isinstance(value, str):
+        return name not in _EMPTY_IS_SOMETHING
+    return isinstance(value, list) or name in _ZERO_IS_NOTHING
 
 
 def _prunes(schema: Schema) -> bool:

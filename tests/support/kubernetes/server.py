@@ -306,5 +306,5 @@ def _encoded(body: Any) -> bytes:
 def _refusal(error: ApiError) -> Answer:
     status = error.status()
     if error.retry_after:
-        status["details"] = {**status["details"], "retryAfterSeconds": error.retry_after}
+        status["details"] = {**status.get("details", {}), "retryAfterSeconds": error.retry_after}
     return Answer(error.code, status)

@@ -101,8 +101,8 @@ class StandIn:
             self.add("storage.k8s.io/v1", "StorageClass", {"metadata": metadata, "provisioner": "stand-in.example/disk"})
             for name, rules in (("cluster-admin", _ADMIN_RULES), ("admin", _ADMIN_RULES), ("view", _VIEW_RULES)):
                 self.add("rbac.authorization.k8s.io/v1", "ClusterRole", {"metadata": {"name": name}, "rules": rules})
-            for name in ("system-node-critical", "system-cluster-critical"):
-                self.add("scheduling.k8s.io/v1", "PriorityClass", {"metadata": {"name": name}, "value": 2_000_000_000})
+            for name, number in (("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)):
+                self.add("scheduling.k8s.io/v1", "PriorityClass", {"metadata": {"name": name}, "value": number})
         self.add_node("node-0")
 
     # --- what tests read
