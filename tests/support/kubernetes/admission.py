@@ -19,6 +19,11 @@ _BASELINE_CAPABILITIES = {
     "SETUID", "SYS_CHROOT",
 }  # fmt: skip
 _RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}
+# What stays until nothing uses it any more, and by which finalizer.
+PROTECTED = {
+    ("", "persistentvolumeclaims"): "kubernetes.io/pvc-protection",
+    ("", "persistentvolumes"): "kubernetes.io/pv-protection",
+}
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 Value = Mapping[str, Any]
 
@@ -52,6 +57,8 @@ class Admission:
             self._pod(resource, value)
         elif resource.key == ("", "persistentvolumeclaims") and old is None:
             self._claim(value)
+        if resource.key in PROTECTED and old is None:
+            value["metadata"].setdefault("finalizers", []).append(PROTECTED[resource.key])
         spec = defaults.pod_spec_of(resource, value)
         if spec is not None and (old is None or resource.plural != "pods"):
             self._pod_security(resource, value, spec, warn)

@@ -273,6 +273,8 @@ class Api:
         if not finalizers and not grace and resource.key != ("", "namespaces"):
             self.store.delete(resource, value)
             return None
+        if "deletionTimestamp" not in metadata and "generation" in metadata:
+            going["metadata"]["generation"] = metadata["generation"] + 1
         going["metadata"].setdefault("deletionTimestamp", timestamp())
         going["metadata"]["deletionGracePeriodSeconds"] = grace
         if resource.key == ("", "namespaces"):

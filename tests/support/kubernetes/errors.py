@@ -35,8 +35,11 @@ def details_of(resource: Resource, name: str) -> dict[str, Any]:
     return {"name": name, "kind": resource.plural, **({"group": resource.group} if resource.group else {})}
 
 
-def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+def no_such_path(*, plain: bool = False) -> ApiError:
+    """plain: nothing at all is served there, and the answer is no JSON."""
+    return ApiError(
+        404, "" if plain else "NotFound", "404 page not found\n" if plain else "the server could not find the requested resource"
+    )
 
 
 def not_found(resource: Resource, name: str) -> ApiError:

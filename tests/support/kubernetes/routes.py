@@ -167,8 +167,8 @@ class Routes:
     def _target(self, asked: Asked, parts: list[str]) -> Target:
         """Raises ApiError for a path that names nothing."""
         head = 2 if parts[:1] == ["api"] else 3
-        if parts[:1] not in (["api"], ["apis"]) or len(parts) <= head:
-            raise no_such_path()
+        if parts[:1] not in (["api"], ["apis"]) or len(parts) <= head or (head == 3 and parts[1] not in self.api.registry.groups()):
+            raise no_such_path(plain=True)
         group, version, rest = ("", parts[1], parts[2:]) if head == 2 else (parts[1], parts[2], parts[3:])
         namespace = None
         if rest[0] == "namespaces" and len(rest) > 2 and self.api.registry.get(group, version, rest[2]):
@@ -209,14 +209,16 @@ class Routes:
     def _special(self, asked: Asked, target: Target, user: User) -> Answer | None:
         """What is not about stored objects, or only about a part of one."""
         if target.resource.plural in _REVIEWS:
-            return Answer(201, self._access_review(read_body(asked), user))
+            return Answer(201, {**_kind_of(target.resource), **self._access_review(read_body(asked), user)})
         if target.resource.plural == "selfsubjectreviews":
-            return Answer(201, {**read_body(asked), "status": {"userInfo": {"username": user.name, "groups": list(user.groups)}}})
+            told = {"userInfo": {"username": user.name, "groups": list(user.groups)}}
+            return Answer(201, {**_kind_of(target.resource), "metadata": {}, **read_body(asked), "status": told})
         handlers = {"log": self._pod_log, "token": self._token, "eviction": self._evict, "scale": self._scale}
         handler = handlers.get(target.subresource)
         return handler(asked, target) if handler else None
 
     def _token(self, asked: Asked, target: Target) -> Answer:
+        self.api.get(target.resource, target.namespace, target.name)
         token = self.access.account_token(target.namespace or "", target.name)
         return Answer(201, {**read_body(asked), "status": {"token": token, "expirationTimestamp": timestamp()}})
 
@@ -290,6 +292,8 @@ class Routes:
             partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
             items = [{**partial, "metadata": each["metadata"]} for each in values]
             return {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}
+        if not target.resource.custom:
+            values = [{name: each for name, each in value.items() if name not in ("apiVersion", "kind")} for value in values]
         return {"kind": f"{target.resource.kind}List", "apiVersion": target.resource.api_version, "metadata": metadata, "items": values}
 
     # --- writing
@@ -345,6 +349,9 @@ class Routes:
         options, conditions = read_body(asked), {}
         conditions = options.get("preconditions") or {}
         policy = options.get("propagationPolicy") or asked.query.get("propagationPolicy") or "Background"
+        if policy not in ("Foreground", "Background", "Orphan"):
+            told = f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", "nil"'
+            raise ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: {told}')
         if options.get("orphanDependents") or asked.flag("orphanDependents"):
             policy = "Orphan"
         grace = options.get("gracePeriodSeconds", asked.query.get("gracePeriodSeconds"))
@@ -355,8 +362,9 @@ class Routes:
 
     def _delete(self, asked: Asked, target: Target) -> Answer:
         value = self.api.get(target.resource, target.namespace, target.name)
-        left = self.api.delete(target.resource, value, self._deletion(asked, target))
-        if left is not None:
+        options = self._deletion(asked, target)
+        left = self.api.delete(target.resource, value, options)
+        if left is not None and (left is not value or not options.dry_run):
             return Answer(body=self._shown(asked, target, left))
         details = {**errors.details_of(target.resource, target.name), "uid": value["metadata"]["uid"]}
         return Answer(body={"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
@@ -420,6 +428,10 @@ class Routes:
         if "tailLines" in asked.query:
             lines = lines[-int(asked.query["tailLines"]) :] if int(asked.query["tailLines"]) else []
         return Answer(body="".join(lines), media="text/plain")
+
+
+def _kind_of(resource: Resource) -> Value:
+    return {"apiVersion": resource.api_version, "kind": resource.kind}
 
 
 def _media(asked: Asked) -> str:

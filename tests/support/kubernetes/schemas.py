@@ -156,6 +156,8 @@ def dotted(path: Any) -> str:
 
 def examine(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> Findings:
     found = Findings([], [], [])
+    if resource.schema is not None:
+        value = _without_defaulted(schemas.of(resource), value)
     for error in schemas.errors(resource, {key: each for key, each in value.items() if key != "status"}):
         path = dotted(error.absolute_path)
         if error.validator == "additionalProperties":
@@ -170,10 +172,34 @@ def examine(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> F
             supported = ", ".join(f'"{each}"' for each in error.validator_value)
             message = f"Unsupported value: {json.dumps(error.instance)}: supported values: {supported}"
             found.causes.append(Cause(path, message, "FieldValueNotSupported"))
+        elif error.validator == "type":
+            there = _named_type(error.instance)
+            message = f'Invalid value: "{there}": {path} in body must be of type {error.validator_value}: "{there}"'
+            found.causes.append(Cause(path or "<nil>", message, "FieldValueTypeInvalid"))
         else:
-            message = f"Invalid value: {json.dumps(error.instance)[:80]}: {path} in body: {error.message[:200]}"
-            found.causes.append(Cause(path or "<nil>", message))
+            written = json.dumps(error.instance)[:80]
+            bound = _BOUNDS.get(error.validator)
+            told = f" should be {bound} than or equal to {error.validator_value}" if bound else f": {error.message[:200]}"
+            found.causes.append(Cause(path or "<nil>", f"Invalid value: {written}: {path} in body{told}"))
     return found
+
+
+_BOUNDS = {"maximum": "less", "minimum": "greater"}
+
+
+def _named_type(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _without_defaulted(schema: Schema, value: Any) -> Any:
+    """Without the nulls that a default replaces."""
+    if isinstance(value, list):
+        return [_without_defaulted(schema.items, each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: each for name, each in value.items() if each is not None or "default" not in schema.field(name).raw}
+    return {name: _without_defaulted(schema.field(name), each) for name, each in kept.items()}
 
 
 def _json_type(value: Any) -> str:

@@ -33,9 +33,22 @@ def problems(resource: Resource, value: Value, old: Value | None) -> list[Cause]
     check = _BY_KIND.get((resource.group, resource.kind))
     if check:
         found += check(value)
+    found += _finalizers(value["metadata"], old)
     if old is not None:
         found += _immutable(resource, value, old)
     return found
+
+
+def _finalizers(metadata: Value, old: Value | None) -> Iterator[Cause]:
+    for name in metadata.get("finalizers") or []:
+        if not QUALIFIED.fullmatch(name) or ("/" not in name and name not in ("foregroundDeletion", "orphan", "kubernetes")):
+            told = f'Invalid value: "{name}": name is neither a standard finalizer name nor is it fully qualified'
+            yield Cause("metadata.finalizers", told)
+    before = ((old or {}).get("metadata") or {}).get("finalizers") or []
+    added = [name for name in metadata.get("finalizers") or [] if name not in before]
+    if old and metadata.get("deletionTimestamp") and added:
+        told = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+        yield Cause("metadata.finalizers", f"Forbidden: {told}", "FieldValueForbidden")
 
 
 def _metadata(resource: Resource, metadata: Value) -> Iterator[Cause]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .. import selectors
+from ..admission import PROTECTED
 from ..api import Value, timestamp
 from ..resources import from_definition
 from ..schemas import quantity
@@ -265,9 +266,9 @@ class Volumes:
         manager.followers.append(self._waiting)
 
     def _waiting(self, change: Change) -> Iterator[Item]:
-        if change.key in (VOLUMES, STORAGE_CLASSES, PODS) and change.type != "DELETED":
+        if change.key in (VOLUMES, STORAGE_CLASSES, PODS):
             for claim in self._manager.api.store.all(CLAIMS):
-                if (claim.get("status") or {}).get("phase") != "Bound":
+                if (claim.get("status") or {}).get("phase") != "Bound" or is_going(claim):
                     yield Item(CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"])
         if change.key == CLAIMS and (change.type == "DELETED" or (change.value.get("status") or {}).get("phase") == "Bound"):
             for pod in self._manager.api.store.all(PODS, change.value["metadata"]["namespace"]):
@@ -277,18 +278,23 @@ class Volumes:
                 yield Item(VOLUMES, "", change.value["spec"]["volumeName"])
 
     def volume(self, item: Item, value: Value | None) -> None:
-        if value is None or is_going(value):
+        if value is None:
+            return
+        if is_going(value):
+            if (value.get("status") or {}).get("phase") != "Bound":
+                self._let_go(VOLUMES, value)
             return
         reference = value["spec"].get("claimRef")
         if not reference:
             self._manager.set_status(VOLUMES, value, {"phase": "Available"})
         elif not self._manager.api.find(CLAIMS, reference["namespace"], reference["name"]) and value["status"]["phase"] == "Bound":
+            value = self._manager.set_status(VOLUMES, value, {"phase": "Released"})
             if value["spec"]["persistentVolumeReclaimPolicy"] == "Delete":
                 self._manager.delete(VOLUMES, value)
-            else:
-                self._manager.set_status(VOLUMES, value, {"phase": "Released"})
 
     def claim(self, item: Item, value: Value | None) -> None:
+        if value is not None and is_going(value) and not self._used(value):
+            self._let_go(CLAIMS, value)
         if value is None or is_going(value) or (value.get("status") or {}).get("phase") == "Bound":
             return
         volume = next((each for each in self._manager.api.store.all(VOLUMES) if _suits(each, value)), None)
@@ -307,9 +313,17 @@ class Volumes:
         if volume is not None:
             self._bind(value, volume)
 
+    def _let_go(self, key: Key, value: Value) -> None:
+        def change(one: Value) -> None:
+            one["metadata"]["finalizers"] = [each for each in one["metadata"].get("finalizers") or [] if each != PROTECTED[key]]
+
+        if PROTECTED[key] in (value["metadata"].get("finalizers") or []):
+            self._manager.api.edit(self._manager.resource(key), value, change)
+
     def _used(self, claim: Value) -> bool:
+        """By a pod that has not ended."""
         name = claim["metadata"]["name"]
-        pods = self._manager.api.store.all(PODS, claim["metadata"]["namespace"])
+        pods = [pod for pod in self._manager.api.store.all(PODS, claim["metadata"]["namespace"]) if _has_not_ended(pod)]
         volumes = (each for pod in pods for each in pod["spec"].get("volumes") or [])
         return any((each.get("persistentVolumeClaim") or {}).get("claimName") == name for each in volumes)
 
@@ -335,6 +349,10 @@ class Volumes:
         )
         status = {"phase": "Bound", "accessModes": volume["spec"]["accessModes"], "capacity": volume["spec"]["capacity"]}
         self._manager.set_status(CLAIMS, claim, status)
+
+
+def _has_not_ended(pod: Value) -> bool:
+    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
 
 
 def _suits(volume: Value, claim: Value) -> bool:
