@@ -107,6 +107,7 @@ def test_a_killed_upgrade_leaves_a_pending_release_that_a_rollback_ends(both: Cl
 
 
 def test_hooks_and_chart_tests_run_and_are_removed(both: Cluster, chart: Path) -> None:
+    both.configured.behave("test:", "exit")
     place = ("--wait", "--timeout", "20s")
     both.helm("install", "demo", chart, *place)
     both.helm("upgrade", "demo", chart, *place, "--set", "hook=true")

@@ -98,11 +98,16 @@ class Api:
         metadata.update(uid=str(uuid.uuid4()), creationTimestamp=timestamp())
         if "status" in resource.subresources and request.manager != "internal":
             value.pop("status", None)
-        value = self._prepare(resource, value, None, request)
+        written = value
+        value, causes = self._decoded(resource, value, request)
+        # What admission adds is nobody's.
+        decoded = copy.deepcopy(value)
+        value = self._admitted(resource, value, None, causes, request)
         if resource.custom or resource.group in _COUNTED_GROUPS:
             value["metadata"]["generation"] = 1
         if owners is None:
-            owners = ownership.after_update(self.schemas.of(resource), None, value, {}, request.owner(resource))
+            decoded = _without_allocated(written, decoded) if resource.key == ("", "services") else decoded
+            owners = ownership.after_update(self.schemas.of(resource), None, decoded, {}, request.owner(resource))
         ownership.write(value, owners if request.manager != "internal" else {}, timestamp())
         return value if request.dry_run else self.store.write(resource, value)
 
@@ -168,12 +173,16 @@ class Api:
 
     def _prepare(self, resource: Resource, value: Value, old: Value | None, request: Request) -> Value:
         """Decoding, defaults, admission and validation, in this order."""
+        value, causes = self._decoded(resource, value, request)
+        return self._admitted(resource, value, old, causes, request)
+
+    def _decoded(self, resource: Resource, value: Value, request: Request) -> tuple[Value, list[errors.Cause]]:
+        """A copy with its defaults, and what is wrong with it by the schema. Raises ApiError."""
         value = {**value, "apiVersion": resource.api_version, "kind": resource.kind}
         if request.manager == "internal":
             value = copy.deepcopy(value)
             defaults.fill(resource, value)
-            self.admission.admit(resource, value, old, lambda _warning: None)
-            return value
+            return value, []
         found = examine(self.schemas, resource, value)
         if found.undecodable:
             told = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
@@ -184,11 +193,19 @@ class Api:
         self._report_unknown(resource, sorted(set(found.unknown)), request)
         if not found.causes:
             defaults.fill(resource, value)
+        return value, found.causes
+
+    def _admitted(self, resource: Resource, value: Value, old: Value | None, causes: list[errors.Cause], request: Request) -> Value:
+        """Raises ApiError."""
+        if request.manager == "internal":
+            self.admission.admit(resource, value, old, lambda _warning: None)
+            return value
+        if not causes:
             self.admission.admit(resource, value, old, request.warnings.append)
             request.warnings += validation.warnings(resource, value)
-            found.causes += validation.problems(resource, value, old)
-        if found.causes:
-            raise invalid(resource, value["metadata"].get("name", ""), found.causes)
+            causes = validation.problems(resource, value, old)
+        if causes:
+            raise invalid(resource, value["metadata"].get("name", ""), causes)
         return value
 
     @staticmethod
@@ -305,6 +322,18 @@ class Api:
         if new["status"] == value.get("status"):
             return value
         return self.store.write(resource, copy.deepcopy(new))
+
+
+_ALLOCATED = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+
+
+def _without_allocated(given: Value, service: Value) -> Value:
+    """What the server gave a service is nobody's."""
+    asked = given.get("spec") or {}
+    spec = {name: each for name, each in service["spec"].items() if name in asked or name not in _ALLOCATED}
+    pairs = zip(spec.get("ports") or [], asked.get("ports") or [])
+    ports = [{name: each for name, each in port.items() if name != "nodePort" or name in wanted} for port, wanted in pairs]
+    return {**service, "spec": {**spec, **({"ports": ports} if ports else {})}}
 
 
 def _check_base64(secret: Value) -> None:

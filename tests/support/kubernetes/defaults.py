@@ -246,7 +246,12 @@ def _claim(value: Value) -> None:
 
 
 def _volume_object(value: Value) -> None:
-    _defaults(value.setdefault("spec", {}), volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
+    spec = value.setdefault("spec", {})
+    _defaults(spec, volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
+    if spec.get("hostPath"):
+        _defaults(spec["hostPath"], type="")
+    if not spec.get("storageClassName"):
+        spec.pop("storageClassName", None)
     value.setdefault("status", {"phase": "Pending"})
 
 
