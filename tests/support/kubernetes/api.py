@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,13 +35,17 @@ def timestamp() -> str:
 
 @dataclass
 class Request:
-    """How to write. validation: Strict, Warn or Ignore. manager: the name in managedFields. warnings: what the answer's headers tell."""
+    """How to write. validation: Strict, Warn or Ignore. manager: the name in managedFields. warnings: what the answer's headers tell.
+
+    patch: what the client sent, where that was a patch.
+    """
 
     manager: str = "unknown"
     dry_run: bool = False
     validation: str = "Strict"
     force: bool = False
     subresource: str = ""
+    patch: Any = None
     warnings: list[str] = dataclass_field(default_factory=list)
 
     def owner(self, resource: Resource, operation: str = "Update") -> Owner:
@@ -189,7 +194,7 @@ class Api:
             raise bad_request(told + found.undecodable[0])
         if resource.key == ("", "secrets"):
             _check_base64(value)
-        value = normalize(self.schemas.of(resource), value, found.unknown, custom=resource.custom)
+        value = self._normal(resource, value, found.unknown)
         self._report_unknown(resource, sorted(set(found.unknown)), request)
         if not found.causes:
             defaults.fill(resource, value)
@@ -208,9 +213,20 @@ class Api:
             raise invalid(resource, value["metadata"].get("name", ""), causes)
         return value
 
+    def _normal(self, resource: Resource, value: Value, unknown: list[str]) -> Value:
+        """Raises ApiError."""
+        try:
+            kept: Value = normalize(self.schemas.of(resource), value, unknown, custom=resource.custom)
+        except ValueError as error:
+            raise bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}') from error
+        return kept
+
     @staticmethod
     def _report_unknown(resource: Resource, unknown: list[str], request: Request) -> None:
         told = [f'unknown field "{name}"' for name in unknown]
+        if told and request.validation == "Strict" and request.patch is not None:
+            written = json.dumps(json.dumps(request.patch))
+            raise ApiError(422, "Invalid", f' "" is invalid: patch: Invalid value: {written}: strict decoding error: {", ".join(told)}')
         if told and request.validation == "Strict":
             kind = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
             raise bad_request(f"{kind}: strict decoding error: {', '.join(told)}")
@@ -227,6 +243,7 @@ class Api:
             return self._apply(resource, live, place, patch, request)
         if live is None:
             raise errors.not_found(resource, name)
+        request.patch = patch
         return self.update(resource, live, self.patched(resource, live, kind, patch), request), False
 
     def patched(self, resource: Resource, live: Value, kind: str, patch: Any) -> Value:
@@ -257,7 +274,7 @@ class Api:
         if found.unknown and not resource.custom:
             raise ApiError(500, "InternalError", f"{told}: .{found.unknown[0]}: field not declared in schema")
         schema = self.schemas.of(resource)
-        wanted = normalize(schema, wanted, [])
+        wanted = self._normal(resource, wanted, [])
         for path, key in fields.duplicates(schema, wanted):
             raise ApiError(500, "InternalError", f"{told}: {path}: duplicate entries for key {key}")
         owner = request.owner(resource, "Apply")

@@ -212,8 +212,9 @@ def _json_type(value: Any) -> str:
 
 def normalize(schema: Schema, value: Any, unknown: list[str], path: str = "", *, custom: bool = False, root: bool = True) -> Any:
     """A copy as the server would keep it: no nulls, no unknown fields, quantities in canonical form; of built-in kinds nothing that is
-    empty; of a custom resource, unknown fields are told in `unknown` and defaults are filled in."""
+    empty; of a custom resource, unknown fields are told in `unknown` and defaults are filled in. Raises ValueError for no quantity."""
     if schema.is_quantity:
+        quantity(value)
         return canonical_quantity(value)
     if isinstance(value, list):
         return [normalize(schema.items, each, unknown, f"{path}[{i}]", custom=custom, root=False) for i, each in enumerate(value)]

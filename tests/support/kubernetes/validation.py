@@ -253,10 +253,9 @@ def _autoscaler(value: Value) -> Iterator[Cause]:
         yield Cause("spec.scaleTargetRef.apiVersion", 'Invalid value: "": apiVersion must specify API group')
     kinds = {"Resource": "resource", "Pods": "pods", "Object": "object", "External": "external", "ContainerResource": "containerResource"}
     for place, metric in enumerate(spec.get("metrics") or []):
-        if not metric.get(kinds.get(metric.get("type", ""), "")):
-            yield Cause(
-                f"spec.metrics[{place}]", "Required value: must populate information for the given metric source", "FieldValueRequired"
-            )
+        kind = kinds.get(metric.get("type", ""), "")
+        if not metric.get(kind):
+            yield required(f"spec.metrics[{place}].{kind}", "must populate information for the given metric source")
 
 
 def _disruption_budget(value: Value) -> Iterator[Cause]:
@@ -346,8 +345,10 @@ def _immutable_core(resource: Resource, new: Value, old: Value) -> Iterator[Caus
         yield Cause("spec.clusterIPs[0]", f'Invalid value: ["{spec.get("clusterIP")}"]: may not change once set')
     if resource.key == ("", "persistentvolumeclaims"):
         names = ("accessModes", "storageClassName", "volumeName", "volumeMode", "selector")
-        if any(spec.get(name) != before[name] for name in names if name in before):
-            yield Cause("spec", "Forbidden: spec is immutable after creation except resources.requests", "FieldValueForbidden")
+        bound = (old.get("status") or {}).get("phase") == "Bound"
+        if any(spec.get(name) != before[name] for name in (*names, *(() if bound else ("resources",))) if name in before):
+            told = "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+            yield Cause("spec", told, "FieldValueForbidden")
         if _is_smaller(spec, before):
             told = "Forbidden: field can not be less than status.capacity"
             yield Cause("spec.resources.requests.storage", told, "FieldValueForbidden")

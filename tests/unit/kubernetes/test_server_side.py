@@ -77,6 +77,12 @@ def test_quantities_are_kept_in_their_canonical_form(written: Any, kept: str) ->
         assert quantity(written) == quantity(kept)
 
 
+def test_what_is_no_quantity_is_not_read() -> None:
+    value = deployment(containers=[{"name": "a", "image": "a", "resources": {"limits": {"cpu": "many"}}}])
+    with pytest.raises(ValueError, match="quantities must match the regular expression"):
+        normalize(SCHEMAS.of(resource("apps/v1", "Deployment")), value, [])
+
+
 def test_fields_that_are_unknown_missing_or_of_a_wrong_type_are_told_apart() -> None:
     value = deployment(containers=[{"name": "main", "image": "a", "imagePullpolicy": "Always"}])
     assert examine(SCHEMAS, resource("apps/v1", "Deployment"), value).unknown == ["spec.template.spec.containers[0].imagePullpolicy"]
@@ -222,9 +228,10 @@ def test_claims_grow_and_do_not_shrink() -> None:
     def claim(size: str, **spec: Any) -> dict[str, Any]:
         return {"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}}
 
-    kind = resource("v1", "PersistentVolumeClaim")
-    assert not validation.problems(kind, claim("2Gi"), claim("1Gi"))
-    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi"))[0].message
+    kind, bound = resource("v1", "PersistentVolumeClaim"), {"status": {"phase": "Bound"}}
+    assert not validation.problems(kind, claim("2Gi"), claim("1Gi") | bound)
+    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi") | bound)[0].message
+    assert "for bound claims" in validation.problems(kind, claim("2Gi"), claim("1Gi"))[0].message
     assert "immutable" in validation.problems(kind, claim("1Gi", storageClassName="b"), claim("1Gi", storageClassName="a"))[0].message
 
 

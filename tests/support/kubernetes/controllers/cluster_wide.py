@@ -293,7 +293,7 @@ class Volumes:
                 self._manager.delete(VOLUMES, value)
 
     def claim(self, item: Item, value: Value | None) -> None:
-        if value is not None and is_going(value) and not self._used(value):
+        if value is not None and is_going(value) and not any(pod["spec"].get("nodeName") for pod in self._users(value)):
             self._let_go(CLAIMS, value)
         if value is None or is_going(value) or (value.get("status") or {}).get("phase") == "Bound":
             return
@@ -305,7 +305,7 @@ class Volumes:
                 told = f'storageclass.storage.k8s.io "{name}" not found'
                 self._manager.event(value, "ProvisioningFailed", told, kind="Warning", component="persistentvolume-controller")
                 return
-            if found["volumeBindingMode"] == "WaitForFirstConsumer" and not self._used(value):
+            if found["volumeBindingMode"] == "WaitForFirstConsumer" and not any(self._users(value)):
                 told = "waiting for first consumer to be created before binding"
                 self._manager.event(value, "WaitForFirstConsumer", told, component="persistentvolume-controller")
                 return
@@ -320,12 +320,12 @@ class Volumes:
         if PROTECTED[key] in (value["metadata"].get("finalizers") or []):
             self._manager.api.edit(self._manager.resource(key), value, change)
 
-    def _used(self, claim: Value) -> bool:
-        """By a pod that has not ended."""
-        name = claim["metadata"]["name"]
-        pods = [pod for pod in self._manager.api.store.all(PODS, claim["metadata"]["namespace"]) if _has_not_ended(pod)]
-        volumes = (each for pod in pods for each in pod["spec"].get("volumes") or [])
-        return any((each.get("persistentVolumeClaim") or {}).get("claimName") == name for each in volumes)
+    def _users(self, claim: Value) -> Iterator[Value]:
+        """Pods that mount it and have not ended."""
+        for pod in self._manager.api.store.all(PODS, claim["metadata"]["namespace"]):
+            mounted = ((each.get("persistentVolumeClaim") or {}).get("claimName") for each in pod["spec"].get("volumes") or [])
+            if claim["metadata"]["name"] in mounted and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+                yield pod
 
     def _provision(self, claim: Value, storage_class: Value) -> Value:
         name = f"pvc-{claim['metadata']['uid']}"
@@ -349,10 +349,6 @@ class Volumes:
         )
         status = {"phase": "Bound", "accessModes": volume["spec"]["accessModes"], "capacity": volume["spec"]["capacity"]}
         self._manager.set_status(CLAIMS, claim, status)
-
-
-def _has_not_ended(pod: Value) -> bool:
-    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
 
 
 def _suits(volume: Value, claim: Value) -> bool:
