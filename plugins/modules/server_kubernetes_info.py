@@ -211,7 +211,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.access import WAYS
 from ..module_utils.kubernetes.cluster import connect, missing_client
-from ..module_utils.kubernetes.inspect import Wanted, inspect, wait_for_helm
+from ..module_utils.kubernetes.inspect import Wanted, inspect
 from ..module_utils.kubernetes.options import CLUSTER, GPUS, SERVICE
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.kubernetes.sizing import Wanted as Gpus
@@ -241,8 +241,9 @@ def main() -> None:
         cluster = connect(params)
         gpus = Gpus(**params["gpus"]) if params["gpus"] and params["gpus"]["count"] else None
         release = Release(params["name"], params["namespace"], params["key_header"])
-        wait_for_helm(cluster, release, params["lock_timeout"])
-        wanted = Wanted(params["permissions"], gpus, params["replicas"], params["access"] or "", params["grpc_tls"], params["monitoring"])
+        ways = {"access": params["access"] or "", "grpc_tls": params["grpc_tls"]}
+        more = {name: params[name] for name in ("replicas", "permissions", "monitoring", "lock_timeout")}
+        wanted = Wanted(gpus=gpus, **ways, **more)
         found = inspect(cluster, release, wanted)
         if params["access"]:
             # What was asked for is told.

@@ -12,10 +12,9 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ansible
@@ -26,6 +25,9 @@ from ansible.plugins.action import ActionBase
 _PROFILE = "legacy"
 _LOADER = "ansible.module_utils._internal._ansiballz._loader"
 _LOADER_TAKES = {"json_params", "profile", "module_fqn", "modlib_path", "extensions"}
+# What core calls a payload. Newer ones have more fields, each with a default.
+_BUILDER, _BUILT = "ansible.executor.module_common", "_BuiltModule"
+_BUILT_TAKES = {"b_module_data", "module_style", "shebang", "serialization_profile"}
 # Does what Ansible's own wrapper does after it unpacked its payload; as there, nothing is imported from the current folder or the script's.
 _SCRIPT = """\
 #!{python}
@@ -53,7 +55,8 @@ class InstalledAction(ActionBase):
         path = loader.find_plugin_with_context(module_name, collection_list=self._task.collections).plugin_resolved_path
         data = script(module_name, path, module_args).encode()
         shebang = f"#!{sys.executable}"
-        return SimpleNamespace(b_module_data=data, module_style="new", shebang=shebang, serialization_profile=_PROFILE), path
+        built = getattr(import_module(_BUILDER), _BUILT)
+        return built(b_module_data=data, module_style="new", shebang=shebang, serialization_profile=_PROFILE), path
 
     def _runs_here(self, task_vars) -> bool:
         """Whether it would run on this machine, with the interpreter and as the user that run Ansible: only they surely read it."""
@@ -69,14 +72,18 @@ class InstalledAction(ActionBase):
 
 
 def is_core_known() -> bool:
-    """Whether this ansible-core's own wrapper ends in the call that the script makes."""
+    """Whether this ansible-core's own wrapper ends in the call that the script makes, and its payloads are described as here."""
     try:
-        takes = inspect.signature(import_module(_LOADER).run_module).parameters
+        loader, built = import_module(_LOADER).run_module, getattr(import_module(_BUILDER), _BUILT)
     except (ImportError, AttributeError):
         return False
-    return takes.keys() >= _LOADER_TAKES and all(
-        each.default is not each.empty for name, each in takes.items() if name not in _LOADER_TAKES
-    )
+    return _takes(loader, _LOADER_TAKES) and _takes(built, _BUILT_TAKES)
+
+
+def _takes(function: Callable[..., Any], names: set[str]) -> bool:
+    """Whether it has these parameters, and no others that must be given."""
+    known = inspect.signature(function).parameters
+    return known.keys() >= names and all(each.default is not each.empty for name, each in known.items() if name not in names)
 
 
 def script(name: str, path: str, arguments: Mapping[str, Any]) -> str:

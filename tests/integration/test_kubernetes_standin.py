@@ -107,6 +107,7 @@ def test_a_killed_upgrade_leaves_a_pending_release_that_a_rollback_ends(both: Cl
 
 
 def test_hooks_and_chart_tests_run_and_are_removed(both: Cluster, chart: Path) -> None:
+    both.configured.behave("test:", "exit")
     place = ("--wait", "--timeout", "20s")
     both.helm("install", "demo", chart, *place)
     both.helm("upgrade", "demo", chart, *place, "--set", "hook=true")
@@ -337,6 +338,12 @@ def test_sets_claims_jobs_and_budgets(cluster: Cluster) -> None:
     assert all(each["spec"]["nodeName"] == "node-0" for each in cluster.get("pods")["items"] if each["metadata"]["name"].startswith("web-"))
     cluster.kubectl("delete", "node", "node-1")
     until(lambda: cluster.get("daemonset", "plugin")["status"]["currentNumberScheduled"] == 1, "the node's pods are gone")
+    cluster.kubectl("delete", "pvc", "models-web-0", "--wait=false")
+    assert cluster.get("pvc", "models-web-0")["metadata"]["deletionTimestamp"], "a pod uses it"
+    cluster.kubectl("delete", "statefulset", "web", "--timeout=20s")
+    until(
+        lambda: [each["metadata"]["name"] for each in cluster.get("pvc")["items"]] == ["models-web-1"], "the claim goes with its last pod"
+    )
 
 
 def job(name: str, image: str) -> dict[str, Any]:
@@ -405,6 +412,9 @@ def test_the_python_client_lists_in_parts_and_watches_on(cluster: Cluster) -> No
     with cluster.namespace() as namespace:
         for number in range(5):
             core.create_namespaced_config_map(namespace, {"metadata": {"name": f"a{number}", "labels": {"n": str(number)}}})
+        raw = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/configmaps?labelSelector=n%3D0"))
+        assert (raw["kind"], [sorted(each) for each in raw["items"]]) == ("ConfigMapList", [["metadata"]]), "items do not name their kind"
+        assert "the server could not find" in cluster.kubectl("get", "--raw", "/apis/nowhere.example/v1/toys", rc=1)
         first = core.list_namespaced_config_map(namespace, limit=4, label_selector="n")
         assert (len(first.items), first.metadata.remaining_item_count) == (4, None)
         assert core.list_namespaced_config_map(namespace, limit=1).metadata.remaining_item_count >= 4

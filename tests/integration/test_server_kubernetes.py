@@ -259,7 +259,8 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
     assert run.rc == 0, run.tail(100)
     assert not run.changed
     for text in (
-        "weak: The credentials for", "may not create secrets in triton", "unreachable: https://127.0.0.1:1: does not answer",
+        "weak: The credentials for", "may not get secrets in triton", "create secrets in triton",
+        "unreachable: https://127.0.0.1:1: does not answer",
         "nohelm: There is no no-such-helm on PATH", "option: Release localhost cannot be described", "remove them from triton_options",
         "nomodels: Nothing says where the cluster finds the models", "image.modelRepositoryPath became modelRepository.url",
     ):  # fmt: skip

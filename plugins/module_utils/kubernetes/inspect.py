@@ -57,7 +57,7 @@ class Wanted:
     """permissions: whether to ask which are lacking. gpus: of one replica, None for none. access: one of access.WAYS, or empty.
 
     monitoring: whether to read by which labels objects are monitored. kserve: whether KServe makes the Deployment of an InferenceService,
-    instead of Helm.
+    instead of Helm. lock_timeout: seconds to wait for a Helm that is at work.
     """
 
     permissions: bool = False
@@ -67,27 +67,32 @@ class Wanted:
     grpc_tls: bool = False
     monitoring: bool = False
     kserve: bool = False
+    lock_timeout: float = 0
 
 
 def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any]:
-    """Reads the cluster. Raises UnavailableError for what may not be read."""
+    """Reads the cluster. Raises UnavailableError for what may not be read; where permissions are asked for, what lacks any is not read."""
     version = cluster.get("/version") or {}
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    seen = observe(cluster, release) if namespace else None
+    lacking = _denied(cluster, release, wanted, create_namespace=namespace is None) if wanted.permissions else []
+    readable = namespace is not None and not lacking
+    if readable and not wanted.kserve:
+        wait_for_helm(cluster, release, wanted.lock_timeout)
+    seen = observe(cluster, release) if readable else None
     pods = replicas(seen.pods, release) if seen else []
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
         "kinds": kinds_of(cluster, _MONITORING),
-        "denied": _denied(cluster, release, wanted, create_namespace=namespace is None) if wanted.permissions else [],
+        "denied": lacking,
         "namespace": namespace_of(cluster, release, namespace, more=_KSERVE_CONTENTS if wanted.kserve else {}),
         "release": served(history(cluster, release), seen) if seen else _NONE,
-        "secrets": _secrets(cluster, release) if namespace else [],
+        "secrets": _secrets(cluster, release) if readable else [],
         "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
         "replicas": pods,
         "pods_answer": bool(pods) and _answers(pods),
-        "services": _services(cluster, release) if namespace else [],
+        "services": _services(cluster, release) if readable else [],
         "nodes": _node_addresses(cluster),
         "spare_gpus": _spare(cluster, release, wanted),
     }

@@ -15,6 +15,8 @@ from .store import Store
 
 MASTERS = "system:masters"
 _RBAC = "rbac.authorization.k8s.io"
+# What is told to those who do not say who they are.
+_OPEN = ("healthz", "livez", "readyz", "version")
 _EVERYBODY = ("authentication.k8s.io", "authorization.k8s.io")
 
 
@@ -62,7 +64,9 @@ class Access:
             names = [(key, value) for part in certificate["subject"] for key, value in part]
             groups = [value for key, value in names if key == "organizationName"]
             return User(next(value for key, value in names if key == "commonName"), (*groups, "system:authenticated"))
-        raise ApiError(401, "Unauthorized", "Unauthorized")
+        if scheme:
+            raise ApiError(401, "Unauthorized", "Unauthorized")
+        return User("system:anonymous", ("system:unauthenticated",))
 
     # --- authorization
 
@@ -80,10 +84,11 @@ class Access:
         raise ApiError(403, "Forbidden", f"{qualified} is forbidden: {told}", details)
 
     def allowed(self, user: User, asked: Attributes) -> bool:
-        if MASTERS in user.groups or asked.group in _EVERYBODY:
+        known = "system:unauthenticated" not in user.groups
+        if MASTERS in user.groups or (known and asked.group in _EVERYBODY):
             return True
         if asked.path:
-            return asked.verb == "get"
+            return asked.verb == "get" and (known or asked.path.strip("/") in _OPEN)
         return any(_covers(rule, asked) for rule in self._rules(user, asked.namespace))
 
     def _rules(self, user: User, namespace: str) -> Iterator[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from . import defaults
 from .errors import ApiError, Cause, forbidden, invalid
 from .resources import Resource
 from .store import Store
+from .words import random_suffix
 
 _LEVEL = "pod-security.kubernetes.io/"
 _BASELINE_CAPABILITIES = {
@@ -18,6 +19,12 @@ _BASELINE_CAPABILITIES = {
     "SETUID", "SYS_CHROOT",
 }  # fmt: skip
 _RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}
+# What stays until nothing uses it any more, and by which finalizer.
+PROTECTED = {
+    ("", "persistentvolumeclaims"): "kubernetes.io/pvc-protection",
+    ("", "persistentvolumes"): "kubernetes.io/pv-protection",
+}
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 Value = Mapping[str, Any]
 
 
@@ -54,6 +61,8 @@ class Admission:
             self._pod(resource, value)
         elif resource.key == ("", "persistentvolumeclaims") and old is None:
             self._claim(value)
+        if resource.key in PROTECTED and old is None:
+            value["metadata"].setdefault("finalizers", []).append(PROTECTED[resource.key])
         spec = defaults.pod_spec_of(resource, value)
         if spec is not None and (old is None or resource.plural != "pods"):
             self._pod_security(resource, value, spec, warn)
@@ -110,6 +119,7 @@ class Admission:
         if not self._store.get(("", "serviceaccounts"), metadata["namespace"], account):
             why = f'error looking up service account {metadata["namespace"]}/{account}: serviceaccount "{account}" not found'
             raise forbidden(resource, metadata["name"], why)
+        self._token(metadata["namespace"], spec)
         if spec.get("priorityClassName"):
             found = self._store.get(("scheduling.k8s.io", "priorityclasses"), None, spec["priorityClassName"])
             if not found:
@@ -118,6 +128,24 @@ class Admission:
         if spec.get("runtimeClassName") and not self._store.get(("node.k8s.io", "runtimeclasses"), None, spec["runtimeClassName"]):
             why = f'pod rejected: RuntimeClass "{spec["runtimeClassName"]}" not found'
             raise forbidden(resource, metadata["name"], why)
+
+    def _token(self, namespace: str, spec: dict[str, Any]) -> None:
+        """The account's token, for each container that has nothing in its place."""
+        account = self._store.get(("", "serviceaccounts"), namespace, spec["serviceAccountName"]) or {}
+        if not spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True)):
+            return
+        name = f"kube-api-access-{random_suffix()}"
+        field = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+        sources = [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [field]}},
+        ]
+        without = [each for each in defaults.containers_of(spec) if _TOKEN not in (m["mountPath"] for m in each.get("volumeMounts") or [])]
+        for container in without:
+            container.setdefault("volumeMounts", []).append({"name": name, "readOnly": True, "mountPath": _TOKEN})
+        if without:
+            spec.setdefault("volumes", []).append({"name": name, "projected": {"defaultMode": 420, "sources": sources}})
 
     # --- pod security
 

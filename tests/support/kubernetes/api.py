@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
-import random
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,31 +21,31 @@ from .ownership import Owner, Ownership
 from .resources import Registry, Resource
 from .schemas import Schemas, examine, normalize
 from .store import Key, Name, Store
+from .words import random_suffix
 
 Value = dict[str, Any]
 _SYSTEM_FIELDS = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 # Built-in kinds whose generation counts changes of the spec.
-_COUNTED_GROUPS = {"apps", "batch", "policy", "networking.k8s.io", "apiextensions.k8s.io", "autoscaling", "admissionregistration.k8s.io"}
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_COUNTED_GROUPS = {"apps", "batch", "policy", "networking.k8s.io", "apiextensions.k8s.io", "admissionregistration.k8s.io"}
 
 
 def timestamp() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def random_suffix(length: int = 5) -> str:
-    return "".join(random.choices(_LETTERS, k=length))
-
-
 @dataclass
 class Request:
-    """How to write. validation: Strict, Warn or Ignore. manager: the name in managedFields. warnings: what the answer's headers tell."""
+    """How to write. validation: Strict, Warn or Ignore. manager: the name in managedFields. warnings: what the answer's headers tell.
+
+    patch: what the client sent, where that was a patch.
+    """
 
     manager: str = "unknown"
     dry_run: bool = False
     validation: str = "Strict"
     force: bool = False
     subresource: str = ""
+    patch: Any = None
     warnings: list[str] = dataclass_field(default_factory=list)
 
     def owner(self, resource: Resource, operation: str = "Update") -> Owner:
@@ -102,11 +103,16 @@ class Api:
         metadata.update(uid=str(uuid.uuid4()), creationTimestamp=timestamp())
         if "status" in resource.subresources and request.manager != "internal":
             value.pop("status", None)
-        value = self._prepare(resource, value, None, request)
+        written = value
+        value, causes = self._decoded(resource, value, request)
+        # What admission adds is nobody's.
+        decoded = copy.deepcopy(value)
+        value = self._admitted(resource, value, None, causes, request)
         if resource.custom or resource.group in _COUNTED_GROUPS:
             value["metadata"]["generation"] = 1
         if owners is None:
-            owners = ownership.after_update(self.schemas.of(resource), None, value, {}, request.owner(resource))
+            decoded = _without_allocated(written, decoded) if resource.key == ("", "services") else decoded
+            owners = ownership.after_update(self.schemas.of(resource), None, decoded, {}, request.owner(resource))
         ownership.write(value, owners if request.manager != "internal" else {}, timestamp())
         return value if request.dry_run else self.store.write(resource, value)
 
@@ -172,30 +178,55 @@ class Api:
 
     def _prepare(self, resource: Resource, value: Value, old: Value | None, request: Request) -> Value:
         """Decoding, defaults, admission and validation, in this order."""
+        value, causes = self._decoded(resource, value, request)
+        return self._admitted(resource, value, old, causes, request)
+
+    def _decoded(self, resource: Resource, value: Value, request: Request) -> tuple[Value, list[errors.Cause]]:
+        """A copy with its defaults, and what is wrong with it by the schema. Raises ApiError."""
         value = {**value, "apiVersion": resource.api_version, "kind": resource.kind}
         if request.manager == "internal":
             value = copy.deepcopy(value)
             defaults.fill(resource, value)
-            self.admission.admit(resource, value, old, lambda _warning: None)
-            return value
+            return value, []
         found = examine(self.schemas, resource, value)
         if found.undecodable:
             told = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
             raise bad_request(told + found.undecodable[0])
-        value = normalize(self.schemas.of(resource), value, found.unknown, custom=resource.custom)
+        if resource.key == ("", "secrets"):
+            _check_base64(value)
+        value = self._normal(resource, value, found.unknown)
         self._report_unknown(resource, sorted(set(found.unknown)), request)
         if not found.causes:
             defaults.fill(resource, value)
+        return value, found.causes
+
+    def _admitted(self, resource: Resource, value: Value, old: Value | None, causes: list[errors.Cause], request: Request) -> Value:
+        """Raises ApiError."""
+        if request.manager == "internal":
+            self.admission.admit(resource, value, old, lambda _warning: None)
+            return value
+        if not causes:
             self.admission.admit(resource, value, old, request.warnings.append)
             request.warnings += validation.warnings(resource, value)
-            found.causes += validation.problems(resource, value, old)
-        if found.causes:
-            raise invalid(resource, value["metadata"].get("name", ""), found.causes)
+            causes = validation.problems(resource, value, old)
+        if causes:
+            raise invalid(resource, value["metadata"].get("name", ""), causes)
         return value
+
+    def _normal(self, resource: Resource, value: Value, unknown: list[str]) -> Value:
+        """Raises ApiError."""
+        try:
+            kept: Value = normalize(self.schemas.of(resource), value, unknown, custom=resource.custom)
+        except ValueError as error:
+            raise bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}') from error
+        return kept
 
     @staticmethod
     def _report_unknown(resource: Resource, unknown: list[str], request: Request) -> None:
         told = [f'unknown field "{name}"' for name in unknown]
+        if told and request.validation == "Strict" and request.patch is not None:
+            written = json.dumps(json.dumps(request.patch))
+            raise ApiError(422, "Invalid", f' "" is invalid: patch: Invalid value: {written}: strict decoding error: {", ".join(told)}')
         if told and request.validation == "Strict":
             kind = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
             raise bad_request(f"{kind}: strict decoding error: {', '.join(told)}")
@@ -212,6 +243,7 @@ class Api:
             return self._apply(resource, live, place, patch, request)
         if live is None:
             raise errors.not_found(resource, name)
+        request.patch = patch
         return self.update(resource, live, self.patched(resource, live, kind, patch), request), False
 
     def patched(self, resource: Resource, live: Value, kind: str, patch: Any) -> Value:
@@ -228,6 +260,8 @@ class Api:
 
     def _apply(self, resource: Resource, live: Value | None, place: Name, wanted: Value, request: Request) -> tuple[Value, bool]:
         namespace, name = place
+        if not wanted.get("kind") or not wanted.get("apiVersion"):
+            raise bad_request(f"invalid object type: /, Kind={wanted.get('kind', '')}")
         wanted.setdefault("metadata", {}).setdefault("name", name)
         if wanted["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
@@ -240,7 +274,7 @@ class Api:
         if found.unknown and not resource.custom:
             raise ApiError(500, "InternalError", f"{told}: .{found.unknown[0]}: field not declared in schema")
         schema = self.schemas.of(resource)
-        wanted = normalize(schema, wanted, [])
+        wanted = self._normal(resource, wanted, [])
         for path, key in fields.duplicates(schema, wanted):
             raise ApiError(500, "InternalError", f"{told}: {path}: duplicate entries for key {key}")
         owner = request.owner(resource, "Apply")
@@ -273,6 +307,8 @@ class Api:
         if not finalizers and not grace and resource.key != ("", "namespaces"):
             self.store.delete(resource, value)
             return None
+        if "deletionTimestamp" not in metadata and "generation" in metadata:
+            going["metadata"]["generation"] = metadata["generation"] + 1
         going["metadata"].setdefault("deletionTimestamp", timestamp())
         going["metadata"]["deletionGracePeriodSeconds"] = grace
         if resource.key == ("", "namespaces"):
@@ -303,6 +339,27 @@ class Api:
         if new["status"] == value.get("status"):
             return value
         return self.store.write(resource, copy.deepcopy(new))
+
+
+_ALLOCATED = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+
+
+def _without_allocated(given: Value, service: Value) -> Value:
+    """What the server gave a service is nobody's."""
+    asked = given.get("spec") or {}
+    spec = {name: each for name, each in service["spec"].items() if name in asked or name not in _ALLOCATED}
+    pairs = zip(spec.get("ports") or [], asked.get("ports") or [])
+    ports = [{name: each for name, each in port.items() if name != "nodePort" or name in wanted} for port, wanted in pairs]
+    return {**service, "spec": {**spec, **({"ports": ports} if ports else {})}}
+
+
+def _check_base64(secret: Value) -> None:
+    """Raises ApiError."""
+    for text in (secret.get("data") or {}).values():
+        try:
+            base64.b64decode(text or "", validate=True)
+        except ValueError as error:
+            raise bad_request(f'Secret in version "v1" cannot be handled as a Secret: illegal base64 data: {error}') from error
 
 
 def _kept(before: Value | None, after: Value) -> Value:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,9 +18,11 @@ _GROUP_OF_RBAC = "rbac.authorization.k8s.io"
 
 def fill(resource: Resource, value: Value) -> None:
     """Fills in what depends on the object alone."""
-    handler = _BY_KIND.get((resource.group, resource.kind))
-    if handler:
-        handler(value)
+    kind = (resource.group, resource.kind)
+    if kind in _BY_KIND:
+        _BY_KIND[kind](value)
+    if kind in _FIRST_STATUS:
+        value.setdefault("status", copy.deepcopy(_FIRST_STATUS[kind]))
 
 
 def pod_spec_of(resource: Resource, value: Mapping[str, Any]) -> Any:
@@ -59,9 +62,6 @@ def pod_spec(spec: Value) -> None:
         _container(container)
     for volume in spec.get("volumes") or []:
         _volume(volume)
-    if spec.get("hostNetwork"):
-        for port in (port for container in containers_of(spec) for port in container.get("ports") or []):
-            port.setdefault("hostPort", port.get("containerPort"))
 
 
 def _container(container: Value) -> None:
@@ -82,9 +82,6 @@ def _container(container: Value) -> None:
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference:
             _defaults(reference, apiVersion="v1")
-    limits = container["resources"].get("limits") or {}
-    if limits:
-        container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
 
 
 def _action(action: Value) -> None:
@@ -118,12 +115,30 @@ def _claim_spec(spec: Value) -> None:
 def _pod(value: Value) -> None:
     spec = value["spec"]
     pod_spec(spec)
+    # Of pods alone: a template keeps what was written.
+    for container in containers_of(spec):
+        for port in container.get("ports") or [] if spec.get("hostNetwork") else ():
+            port.setdefault("hostPort", port.get("containerPort"))
+        limits = container["resources"].get("limits") or {}
+        if limits:
+            container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
+    value.setdefault("status", {"phase": "Pending", "qosClass": _qos_class(spec)})
     _defaults(spec, enableServiceLinks=True, serviceAccountName="default", priority=0, preemptionPolicy="PreemptLowerPriority")
     _defaults(spec, serviceAccount=spec["serviceAccountName"])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(each.get("key") in (key, None) for each in spec.get("tolerations") or []):
             toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
             spec.setdefault("tolerations", []).append(toleration)
+
+
+def _qos_class(spec: Value) -> str:
+    """Decided when the pod is made, for good."""
+    resources = [container.get("resources") or {} for container in containers_of(spec)]
+    amounts = [(each.get("requests") or {}, each.get("limits") or {}) for each in resources]
+    if not any(name in part for pair in amounts for part in pair for name in ("cpu", "memory")):
+        return "BestEffort"
+    equal = all(name in limits and requests.get(name) == limits[name] for requests, limits in amounts for name in ("cpu", "memory"))
+    return "Guaranteed" if equal else "Burstable"
 
 
 def _template(value: Value) -> Value:
@@ -178,7 +193,14 @@ def _job_spec(spec: Value) -> None:
 
 
 def _job(value: Value) -> None:
-    _job_spec(_template(value))
+    spec, uid = _template(value), value["metadata"].get("uid", "")
+    if uid and not spec.get("selector") and not spec.get("manualSelector"):
+        names = {"batch.kubernetes.io/job-name": value["metadata"]["name"], "job-name": value["metadata"]["name"]}
+        labels = {"batch.kubernetes.io/controller-uid": uid, "controller-uid": uid, **names}
+        for metadata in (value["metadata"], spec["template"]["metadata"]):
+            metadata["labels"] = {**labels, **(metadata.get("labels") or {})}
+        spec.update(selector={"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}, manualSelector=False)
+    _job_spec(spec)
 
 
 def _cron_job(value: Value) -> None:
@@ -197,6 +219,8 @@ def _service(value: Value) -> None:
         _defaults(port, protocol="TCP", targetPort=port.get("port"))
     if spec["type"] != "ExternalName":
         _defaults(spec, internalTrafficPolicy="Cluster", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+    if spec["sessionAffinity"] == "ClientIP":
+        _defaults(spec, sessionAffinityConfig={"clientIP": {"timeoutSeconds": 10800}})
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _defaults(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
@@ -222,7 +246,12 @@ def _claim(value: Value) -> None:
 
 
 def _volume_object(value: Value) -> None:
-    _defaults(value.setdefault("spec", {}), volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
+    spec = value.setdefault("spec", {})
+    _defaults(spec, volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
+    if spec.get("hostPath"):
+        _defaults(spec["hostPath"], type="")
+    if not spec.get("storageClassName"):
+        spec.pop("storageClassName", None)
     value.setdefault("status", {"phase": "Pending"})
 
 
@@ -288,6 +317,18 @@ def _mutating_webhooks(value: Value) -> None:
         _defaults(hook, reinvocationPolicy="Never")
 
 
+# What is told before a controller has looked.
+_FIRST_STATUS: Mapping[tuple[str, str], Value] = {
+    ("apps", "Deployment"): {},
+    ("apps", "ReplicaSet"): {"replicas": 0},
+    ("apps", "StatefulSet"): {"replicas": 0, "availableReplicas": 0},
+    ("apps", "DaemonSet"): dict.fromkeys(("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0),
+    ("batch", "Job"): {},
+    ("batch", "CronJob"): {},
+    ("autoscaling", "HorizontalPodAutoscaler"): {"currentMetrics": None, "desiredReplicas": 0},
+    ("networking.k8s.io", "Ingress"): {"loadBalancer": {}},
+    ("policy", "PodDisruptionBudget"): dict.fromkeys(("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0),
+}
 _BY_KIND: dict[tuple[str, str], Callable[[Value], None]] = {
     ("", "Pod"): _pod,
     ("", "Service"): _service,

@@ -19,7 +19,7 @@ class ApiError(Exception):
 
     def status(self) -> dict[str, Any]:
         """The body: a Status of the API."""
-        told = {"message": self.message, "reason": self.reason, "details": self.details, "code": self.code}
+        told = {"message": self.message, "reason": self.reason, **({"details": self.details} if self.details else {}), "code": self.code}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", **told}
 
 
@@ -35,8 +35,11 @@ def details_of(resource: Resource, name: str) -> dict[str, Any]:
     return {"name": name, "kind": resource.plural, **({"group": resource.group} if resource.group else {})}
 
 
-def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+def no_such_path(*, plain: bool = False) -> ApiError:
+    """plain: nothing at all is served there, and the answer is no JSON."""
+    return ApiError(
+        404, "" if plain else "NotFound", "404 page not found\n" if plain else "the server could not find the requested resource"
+    )
 
 
 def not_found(resource: Resource, name: str) -> ApiError:
@@ -80,5 +83,7 @@ def invalid(resource: Resource, name: str, causes: Iterable[Cause]) -> ApiError:
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     told = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
     listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
-    details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": listed}
+    group = {"group": resource.group} if resource.group else {}
+    named = {"name": name} if name else {}
+    details = {**named, **group, "kind": resource.kind, "causes": listed}
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told if len(causes) == 1 else f"[{told}]"}', details)

@@ -22,10 +22,12 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 def json_patch(value: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """RFC 6902. Raises ApiError."""
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     try:
         patched: dict[str, Any] = jsonpatch.apply_patch(value, operations)
     except (jsonpatch.JsonPatchException, JsonPointerException) as error:
-        raise ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {error}") from error
+        raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request") from error
     return patched
 
 

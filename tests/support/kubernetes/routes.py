@@ -18,6 +18,7 @@ from .access import Access, Attributes, User
 from .api import Api, Deletion, Request, Value, timestamp
 from .controllers.manager import PODS, is_true
 from .errors import ApiError, bad_request, no_such_path
+from .queries import check_query, continued
 from .resources import Resource
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -100,6 +101,7 @@ class Routes:
         where = Attributes(target.verb, target.resource.group, plural, target.namespace or "", target.name)
         with self.api.store.lock:
             self.access.check(user, where, target.resource)
+        check_query(target.verb, asked.query, applies=_media(asked) == patches.APPLY_PATCH)
         if target.verb == "watch" or target.subresource in _STREAMS:
             return Answer(stream=target)
         with self.api.store.lock:
@@ -165,8 +167,8 @@ class Routes:
     def _target(self, asked: Asked, parts: list[str]) -> Target:
         """Raises ApiError for a path that names nothing."""
         head = 2 if parts[:1] == ["api"] else 3
-        if parts[:1] not in (["api"], ["apis"]) or len(parts) <= head:
-            raise no_such_path()
+        if parts[:1] not in (["api"], ["apis"]) or len(parts) <= head or (head == 3 and parts[1] not in self.api.registry.groups()):
+            raise no_such_path(plain=True)
         group, version, rest = ("", parts[1], parts[2:]) if head == 2 else (parts[1], parts[2], parts[3:])
         namespace = None
         if rest[0] == "namespaces" and len(rest) > 2 and self.api.registry.get(group, version, rest[2]):
@@ -207,14 +209,16 @@ class Routes:
     def _special(self, asked: Asked, target: Target, user: User) -> Answer | None:
         """What is not about stored objects, or only about a part of one."""
         if target.resource.plural in _REVIEWS:
-            return Answer(201, self._access_review(read_body(asked), user))
+            return Answer(201, {**_kind_of(target.resource), **self._access_review(read_body(asked), user)})
         if target.resource.plural == "selfsubjectreviews":
-            return Answer(201, {**read_body(asked), "status": {"userInfo": {"username": user.name, "groups": list(user.groups)}}})
+            told = {"userInfo": {"username": user.name, "groups": list(user.groups)}}
+            return Answer(201, {**_kind_of(target.resource), "metadata": {}, **read_body(asked), "status": told})
         handlers = {"log": self._pod_log, "token": self._token, "eviction": self._evict, "scale": self._scale}
         handler = handlers.get(target.subresource)
         return handler(asked, target) if handler else None
 
     def _token(self, asked: Asked, target: Target) -> Answer:
+        self.api.get(target.resource, target.namespace, target.name)
         token = self.access.account_token(target.namespace or "", target.name)
         return Answer(201, {**read_body(asked), "status": {"token": token, "expirationTimestamp": timestamp()}})
 
@@ -251,7 +255,10 @@ class Routes:
 
     def selected(self, asked: Asked, target: Target) -> Callable[[Value], bool]:
         """A test for the objects that the request is about. Raises ApiError."""
-        tests = [selectors.labels(asked.query.get("labelSelector", "")), selectors.fields(asked.query.get("fieldSelector", ""))]
+        tests = [
+            selectors.labels(asked.query.get("labelSelector", "")),
+            selectors.fields(target.resource.key, asked.query.get("fieldSelector", "")),
+        ]
         if target.name:
             tests.append(lambda value: value["metadata"]["name"] == target.name)
         return lambda value: (
@@ -263,10 +270,10 @@ class Routes:
         store, wanted = self.api.store, self.selected(asked, target)
         version, after = str(store.version), ("", "")
         if asked.query.get("continue"):
-            version, *after = json.loads(base64.b64decode(asked.query["continue"]))
+            version, after = continued(asked.query["continue"])
             store.changes(target.resource.key, int(version))
         values = [value for value in store.all(target.resource.key, target.namespace) if wanted(value)]
-        values = [value for value in values if _place(value) > tuple(after) or not any(after)]
+        values = [value for value in values if _place(value) > after or not any(after)]
         metadata: dict[str, Any] = {"resourceVersion": version}
         limit = int(asked.query.get("limit") or 0)
         if limit and len(values) > limit:
@@ -285,6 +292,8 @@ class Routes:
             partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
             items = [{**partial, "metadata": each["metadata"]} for each in values]
             return {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}
+        if not target.resource.custom:
+            values = [{name: each for name, each in value.items() if name not in ("apiVersion", "kind")} for value in values]
         return {"kind": f"{target.resource.kind}List", "apiVersion": target.resource.api_version, "metadata": metadata, "items": values}
 
     # --- writing
@@ -302,9 +311,13 @@ class Routes:
         if target.name:
             raise ApiError(405, "MethodNotAllowed", f"the stand-in does not serve {target.resource.plural}/{target.subresource}")
         resource, value, how = target.resource, read_body(asked), self._how(asked, target)
-        said = (value.get("apiVersion", resource.api_version), value.get("kind", resource.kind))
-        if said != (resource.api_version, resource.kind):
-            raise bad_request(f'{said[1]} in version "{said[0]}" cannot be handled as a {resource.kind}: no kind "{said[1]}" is registered')
+        if not value or not isinstance(value, dict):
+            raise bad_request(f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get version/kind")
+        version, kind = value.get("apiVersion", resource.api_version), value.get("kind", resource.kind)
+        if version != resource.api_version:
+            raise bad_request(f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})")
+        if kind != resource.kind:
+            raise bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: unknown conversion')
         metadata = value.setdefault("metadata", {})
         if target.namespace:
             if metadata.get("namespace", target.namespace) not in ("", target.namespace):
@@ -314,7 +327,11 @@ class Routes:
         return Answer(201, self._shown(asked, target, made), warnings=how.warnings)
 
     def _update(self, asked: Asked, target: Target) -> Answer:
-        live, value, how = self.api.get(target.resource, target.namespace, target.name), read_body(asked), self._how(asked, target)
+        value, how = read_body(asked), self._how(asked, target)
+        said = (value.get("metadata") or {}).get("name", target.name)
+        if said != target.name:
+            raise bad_request(f"the name of the object ({said}) does not match the name on the URL ({target.name})")
+        live = self.api.get(target.resource, target.namespace, target.name)
         if target.resource.custom and not (value.get("metadata") or {}).get("resourceVersion"):
             cause = errors.Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
             raise errors.invalid(target.resource, target.name, [cause])
@@ -324,16 +341,17 @@ class Routes:
         how = self._how(asked, target)
         if target.resource.namespaced:
             self.api.admission.namespace(target.resource, target.name, target.namespace, creates=False)
-        kind = asked.headers.get("content-type", "").partition(";")[0]
-        if kind == patches.APPLY_PATCH and not asked.query.get("fieldManager"):
-            raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch")
-        value, made = self.api.patch(target.resource, (target.namespace or "", target.name), kind, read_body(asked), how)
+        place, kind = (target.namespace or "", target.name), _media(asked)
+        value, made = self.api.patch(target.resource, place, kind, read_body(asked), how)
         return Answer(201 if made else 200, self._shown(asked, target, value), warnings=how.warnings)
 
     def _deletion(self, asked: Asked, target: Target) -> Deletion:
         options, conditions = read_body(asked), {}
         conditions = options.get("preconditions") or {}
         policy = options.get("propagationPolicy") or asked.query.get("propagationPolicy") or "Background"
+        if policy not in ("Foreground", "Background", "Orphan"):
+            told = f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", "nil"'
+            raise ApiError(422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: {told}')
         if options.get("orphanDependents") or asked.flag("orphanDependents"):
             policy = "Orphan"
         grace = options.get("gracePeriodSeconds", asked.query.get("gracePeriodSeconds"))
@@ -344,8 +362,9 @@ class Routes:
 
     def _delete(self, asked: Asked, target: Target) -> Answer:
         value = self.api.get(target.resource, target.namespace, target.name)
-        left = self.api.delete(target.resource, value, self._deletion(asked, target))
-        if left is not None:
+        options = self._deletion(asked, target)
+        left = self.api.delete(target.resource, value, options)
+        if left is not None and (left is not value or not options.dry_run):
             return Answer(body=self._shown(asked, target, left))
         details = {**errors.details_of(target.resource, target.name), "uid": value["metadata"]["uid"]}
         return Answer(body={"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
@@ -366,7 +385,7 @@ class Routes:
         if target.verb == "get":
             return Answer(body=scale)
         if target.verb == "patch":
-            kind, patch = asked.headers.get("content-type", "").partition(";")[0], read_body(asked)
+            kind, patch = _media(asked), read_body(asked)
             merged = patches.json_patch(scale, patch) if kind == patches.JSON_PATCH else patches.merge_patch(scale, patch)
         else:
             merged = read_body(asked)
@@ -393,9 +412,10 @@ class Routes:
     def _pod_log(self, asked: Asked, target: Target) -> Answer:
         pod = self.api.get(target.resource, target.namespace, target.name)
         containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
-        name = asked.query.get("container") or (containers[0]["name"] if len(pod["spec"]["containers"]) == 1 else "")
+        mains = pod["spec"]["containers"]
+        name = asked.query.get("container") or (mains[0]["name"] if len(mains) == 1 else "")
         if not name:
-            names = " ".join(each["name"] for each in pod["spec"]["containers"])
+            names = " ".join(each["name"] for each in mains)
             raise bad_request(f"a container name must be specified for pod {target.name}, choose one of: [{names}]")
         container = next((each for each in containers if each["name"] == name), None)
         if container is None:
@@ -408,6 +428,14 @@ class Routes:
         if "tailLines" in asked.query:
             lines = lines[-int(asked.query["tailLines"]) :] if int(asked.query["tailLines"]) else []
         return Answer(body="".join(lines), media="text/plain")
+
+
+def _kind_of(resource: Resource) -> Value:
+    return {"apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def _media(asked: Asked) -> str:
+    return asked.headers.get("content-type", "").partition(";")[0]
 
 
 def _place(value: Value) -> tuple[str, str]:

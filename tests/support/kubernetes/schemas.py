@@ -156,6 +156,8 @@ def dotted(path: Any) -> str:
 
 def examine(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> Findings:
     found = Findings([], [], [])
+    if resource.schema is not None:
+        value = _without_defaulted(schemas.of(resource), value)
     for error in schemas.errors(resource, {key: each for key, each in value.items() if key != "status"}):
         path = dotted(error.absolute_path)
         if error.validator == "additionalProperties":
@@ -170,10 +172,34 @@ def examine(schemas: Schemas, resource: Resource, value: Mapping[str, Any]) -> F
             supported = ", ".join(f'"{each}"' for each in error.validator_value)
             message = f"Unsupported value: {json.dumps(error.instance)}: supported values: {supported}"
             found.causes.append(Cause(path, message, "FieldValueNotSupported"))
+        elif error.validator == "type":
+            there = _named_type(error.instance)
+            message = f'Invalid value: "{there}": {path} in body must be of type {error.validator_value}: "{there}"'
+            found.causes.append(Cause(path or "<nil>", message, "FieldValueTypeInvalid"))
         else:
-            message = f"Invalid value: {json.dumps(error.instance)[:80]}: {path} in body: {error.message[:200]}"
-            found.causes.append(Cause(path or "<nil>", message))
+            written = json.dumps(error.instance)[:80]
+            bound = _BOUNDS.get(error.validator)
+            told = f" should be {bound} than or equal to {error.validator_value}" if bound else f": {error.message[:200]}"
+            found.causes.append(Cause(path or "<nil>", f"Invalid value: {written}: {path} in body{told}"))
     return found
+
+
+_BOUNDS = {"maximum": "less", "minimum": "greater"}
+
+
+def _named_type(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _without_defaulted(schema: Schema, value: Any) -> Any:
+    """Without the nulls that a default replaces."""
+    if isinstance(value, list):
+        return [_without_defaulted(schema.items, each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: each for name, each in value.items() if each is not None or "default" not in schema.field(name).raw}
+    return {name: _without_defaulted(schema.field(name), each) for name, each in kept.items()}
 
 
 def _json_type(value: Any) -> str:
@@ -185,9 +211,10 @@ def _json_type(value: Any) -> str:
 
 
 def normalize(schema: Schema, value: Any, unknown: list[str], path: str = "", *, custom: bool = False, root: bool = True) -> Any:
-    """A copy as the server would keep it: no nulls, quantities in canonical form; of a custom resource, unknown fields are pruned (and
-    told in `unknown`) and defaults are filled in."""
+    """A copy as the server would keep it: no nulls, no unknown fields, quantities in canonical form; of built-in kinds nothing that is
+    empty; of a custom resource, unknown fields are told in `unknown` and defaults are filled in. Raises ValueError for no quantity."""
     if schema.is_quantity:
+        quantity(value)
         return canonical_quantity(value)
     if isinstance(value, list):
         return [normalize(schema.items, each, unknown, f"{path}[{i}]", custom=custom, root=False) for i, each in enumerate(value)]
@@ -196,14 +223,37 @@ def normalize(schema: Schema, value: Any, unknown: list[str], path: str = "", *,
     kept = {}
     for name, each in value.items():
         below = f"{path}.{name}".lstrip(".")
-        if custom and _prunes(schema) and name not in schema.raw["properties"] and not (root and name in ("apiVersion", "kind")):
-            unknown.append(below)
+        if _prunes(schema) and name not in schema.raw["properties"] and not (root and name in ("apiVersion", "kind")):
+            unknown += [below] if custom else []
         elif each is not None:
             kept[name] = normalize(schema.field(name), each, unknown, below, custom=custom and below != "metadata", root=False)
+            if not custom and _is_nothing(schema, name, kept[name]):
+                del kept[name]
     for name, each in (schema.raw.get("properties") or {}).items() if custom else ():
         if name not in kept and isinstance(each, Mapping) and "default" in each:
             kept[name] = normalize(schema.field(name), json.loads(json.dumps(each["default"])), [], custom=True, root=False)
     return kept
+
+
+# Fields of built-in kinds whose zero is no value; other numbers and switches may be 0 and false. And texts that may be empty.
+_ZERO_IS_NOTHING = {
+    "failureThreshold", "hostIPC", "hostNetwork", "hostPID", "hostPort", "initialDelaySeconds", "minReadySeconds", "nodePort", "paused",
+    "periodSeconds", "publishNotReadyAddresses", "readOnly", "stdin", "stdinOnce", "successThreshold", "timeoutSeconds", "tty",
+    "unschedulable",
+}  # fmt: skip
+_EMPTY_IS_SOMETHING = {"ingressClassName", "loadBalancerClass", "runtimeClassName", "service", "storageClassName", "type"}
+
+
+def _is_nothing(schema: Schema, name: str, value: Any) -> bool:
+    """Whether the server drops what a client wrote: empty lists and maps, but for structures; empty texts; some zeros."""
+    properties = schema.raw.get("properties") or {}
+    if value or name not in properties or name in schema.raw.get("required", ()):
+        return False
+    if isinstance(value, dict):
+        return "additionalProperties" in schema.field(name).raw and not schema.field(name).raw.get("properties")
+    if isinstance(value, str):
+        return name not in _EMPTY_IS_SOMETHING
+    return isinstance(value, list) or name in _ZERO_IS_NOTHING
 
 
 def _prunes(schema: Schema) -> bool:

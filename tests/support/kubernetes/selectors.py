@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .errors import bad_request
@@ -37,11 +37,33 @@ def _label(part: str) -> Test:
     return lambda has: part in has
 
 
-def fields(expression: str) -> Test:
-    """metadata.name=a,status.phase!=Running as a test of objects."""
+# What can be selected by, besides name and namespace.
+_FIELDS: Mapping[tuple[str, str], Sequence[str]] = {
+    ("", "pods"): [
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
+        "status.podIP", "status.podIPs", "status.nominatedNodeName",
+    ],
+    ("", "events"): [
+        *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")),
+        "reason", "reportingComponent", "source", "type",
+    ],
+    ("", "secrets"): ["type"],
+    ("", "namespaces"): ["status.phase"],
+    ("", "nodes"): ["spec.unschedulable"],
+    ("", "services"): ["spec.clusterIP", "spec.type"],
+    ("apps", "replicasets"): ["status.replicas"],
+    ("batch", "jobs"): ["status.successful"],
+}  # fmt: skip
+
+
+def fields(kind: tuple[str, str], expression: str) -> Test:
+    """metadata.name=a,status.phase!=Running as a test of objects. kind: group and plural. Raises ApiError."""
     tests = []
     for part in filter(None, (expression or "").split(",")):
         name, sign, value = re.split(r"(!=|==|=)", part, maxsplit=1)
+        if name.strip() not in ("metadata.name", "metadata.namespace", *_FIELDS.get(kind, ())):
+            general = f'"{name.strip()}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+            raise bad_request(f"field label not supported: {name.strip()}" if kind in _FIELDS else general)
         tests.append((name.strip().split("."), sign != "!=", value.strip()))
     return lambda item: all((_field(item, path) == value) is equal for path, equal, value in tests)
 

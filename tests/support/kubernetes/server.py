@@ -304,7 +304,9 @@ def _encoded(body: Any) -> bytes:
 
 
 def _refusal(error: ApiError) -> Answer:
+    if not error.reason:
+        return Answer(error.code, error.message, "text/plain; charset=utf-8")
     status = error.status()
     if error.retry_after:
-        status["details"] = {**status["details"], "retryAfterSeconds": error.retry_after}
+        status["details"] = {**status.get("details", {}), "retryAfterSeconds": error.retry_after}
     return Answer(error.code, status)

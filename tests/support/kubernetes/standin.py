@@ -38,7 +38,20 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # A node as it is with nothing said about it.
 _CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"}
 _ADMIN_RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
-_VIEW_RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+# Neither secrets nor what is of the whole cluster.
+_VIEW_RULES = [
+    {"apiGroups": [group], "resources": resources.split(), "verbs": ["get", "list", "watch"]}
+    for group, resources in {
+        "": "bindings configmaps endpoints events limitranges namespaces persistentvolumeclaims pods pods/log pods/status "
+        "replicationcontrollers resourcequotas serviceaccounts services",
+        "apps": "controllerrevisions daemonsets deployments deployments/scale replicasets statefulsets",
+        "autoscaling": "horizontalpodautoscalers",
+        "batch": "cronjobs jobs",
+        "discovery.k8s.io": "endpointslices",
+        "networking.k8s.io": "ingresses networkpolicies",
+        "policy": "poddisruptionbudgets",
+    }.items()
+]
 
 
 class StandIn:
@@ -101,8 +114,8 @@ class StandIn:
             self.add("storage.k8s.io/v1", "StorageClass", {"metadata": metadata, "provisioner": "stand-in.example/disk"})
             for name, rules in (("cluster-admin", _ADMIN_RULES), ("admin", _ADMIN_RULES), ("view", _VIEW_RULES)):
                 self.add("rbac.authorization.k8s.io/v1", "ClusterRole", {"metadata": {"name": name}, "rules": rules})
-            for name in ("system-node-critical", "system-cluster-critical"):
-                self.add("scheduling.k8s.io/v1", "PriorityClass", {"metadata": {"name": name}, "value": 2_000_000_000})
+            for name, number in (("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)):
+                self.add("scheduling.k8s.io/v1", "PriorityClass", {"metadata": {"name": name}, "value": number})
         self.add_node("node-0")
 
     # --- what tests read

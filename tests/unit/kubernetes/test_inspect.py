@@ -80,6 +80,13 @@ def test_another_release_of_helm_is_told_by_its_name() -> None:
     assert found["namespace"]["others"] == ["release speech"]
 
 
+def test_what_is_lacking_is_told_before_it_is_missed() -> None:
+    """With Kubernetes' own role view, secrets may not be listed."""
+    found = inspected({f"{CORE}/secrets": None}, Wanted(permissions=True, lock_timeout=60))
+    assert "list secrets in inference" in found["denied"]
+    assert found["release"]["status"] == "absent"
+
+
 def rolling(ready: str) -> Listed:
     """An interrupted rollout. ready: the ReplicaSet whose pod is ready, old or new."""
     template = {

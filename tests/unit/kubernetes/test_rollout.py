@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.access import Known, choose, endpoint
@@ -112,6 +113,12 @@ def diff() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_kubernetes_core_takes_the_plugin_at_its_word_with_helm_4() -> None:
+    """From 6.6 on it wants helm-diff 3.14 there, and compares values alone otherwise, with a warning."""
+    plugin = yaml.safe_load((ROOT / "roles/helm_release/files/helm-plugins/diff/plugin.yaml").read_text())
+    assert tuple(map(int, plugin["version"].split("."))) >= (3, 14, 0)
 
 
 SECRET = """---

@@ -1,6 +1,6 @@
 # Copyright: serving.triton contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the Kubernetes stand-in refuses, fills in, selects and decodes."""
+"""What the Kubernetes stand-in refuses, fills in, selects and decodes. The texts are those of a real API server, 1.36."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.kubernetes import admission, defaults, protobuf, selectors, tables, validation
 from support.kubernetes.errors import ApiError
+from support.kubernetes.queries import check_query, continued
 from support.kubernetes.resources import Registry, Resource, version_order
 from support.kubernetes.schemas import Schemas, canonical_quantity, examine, normalize, quantity, supported_versions
 from support.kubernetes.store import Store
@@ -76,6 +77,12 @@ def test_quantities_are_kept_in_their_canonical_form(written: Any, kept: str) ->
         assert quantity(written) == quantity(kept)
 
 
+def test_what_is_no_quantity_is_not_read() -> None:
+    value = deployment(containers=[{"name": "a", "image": "a", "resources": {"limits": {"cpu": "many"}}}])
+    with pytest.raises(ValueError, match="quantities must match the regular expression"):
+        normalize(SCHEMAS.of(resource("apps/v1", "Deployment")), value, [])
+
+
 def test_fields_that_are_unknown_missing_or_of_a_wrong_type_are_told_apart() -> None:
     value = deployment(containers=[{"name": "main", "image": "a", "imagePullpolicy": "Always"}])
     assert examine(SCHEMAS, resource("apps/v1", "Deployment"), value).unknown == ["spec.template.spec.containers[0].imagePullpolicy"]
@@ -129,6 +136,31 @@ def test_custom_resources_are_pruned_and_get_their_defaults() -> None:
         ({"containers": [{"name": "a", "image": "a", "resources": {"limits": {"gpu": 1}}}]}, "fully qualified"),
         ({"tolerations": [{"operator": "Exists", "key": "a", "value": "b"}]}, "value must be empty"),
         ({"restartPolicy": "Never"}, "supported values"),
+        ({"containers": [{"name": "a", "image": "a", "imagePullPolicy": "No"}]}, 'values: "Always", "IfNotPresent", "Never"'),
+        ({"containers": [{"name": "a", "image": "a", "lifecycle": {"preStop": {}}}]}, "preStop: Required value: must specify a handler"),
+        (
+            {"containers": [{"name": "a", "image": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 60}}}}]},
+            "preStop.sleep: Invalid value: 60: must be non-negative and less than terminationGracePeriodSeconds (30)",
+        ),
+        ({"containers": [{"name": "a", "image": "a", "livenessProbe": {"exec": {}, "periodSeconds": -1}}]}, "greater than or equal to 0"),
+        (
+            {"containers": [{"name": "a", "image": "a", "livenessProbe": {"exec": {}, "grpc": {"port": 1}}}]},
+            "livenessProbe.grpc: Forbidden: may not specify more than 1 handler type",
+        ),
+        (
+            {"containers": [{"name": "a", "image": "a", "securityContext": {"privileged": True, "allowPrivilegeEscalation": False}}]},
+            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+        ),
+        ({"securityContext": {"seccompProfile": {"type": "None"}}}, 'values: "Localhost", "RuntimeDefault", "Unconfined"'),
+        ({"securityContext": {"runAsUser": -1}}, "must be between 0 and 2147483647"),
+        ({"tolerations": [{"operator": "Is", "key": "a"}]}, 'values: "Equal", "Exists"'),
+        ({"nodeSelector": {"a b": "c"}}, "nodeSelector: Invalid value"),
+        (
+            {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}},
+            "must have at least one node selector term",
+        ),
+        ({"topologySpreadConstraints": [{"maxSkew": 1, "whenUnsatisfiable": "No"}]}, 'values: "DoNotSchedule", "ScheduleAnyway"'),
+        ({"volumes": [{"name": "a", "emptyDir": {}, "hostPath": {"path": "/a"}}]}, "volumes[0].hostPath: Forbidden: may not specify more"),
     ],
 )
 def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> None:
@@ -141,7 +173,19 @@ def test_pods_that_the_server_would_refuse(pod: dict[str, Any], told: str) -> No
     [
         ("v1", "Service", {"spec": {"ports": [{"port": 1}, {"port": 2}]}}, "spec.ports[0].name: Required value"),
         ("v1", "Service", {"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}}, "30000-32767"),
-        ("v1", "Secret", {"data": {"a": "no base64!"}}, "illegal base64"),
+        ("v1", "Service", {"spec": {"type": "Other", "ports": [{"port": 1}]}}, '"ClusterIP", "ExternalName", "LoadBalancer", "NodePort"'),
+        ("v1", "Service", {"spec": {"type": "ExternalName"}}, "spec.externalName: Required value"),
+        ("v1", "Service", {"spec": {"ports": [{"port": 1}], "externalTrafficPolicy": "Local"}}, "externally-accessible services"),
+        ("v1", "Service", {"spec": {"ports": [{"port": 1}], "loadBalancerClass": "a/b"}}, "may only be used when `type` is 'LoadBalancer'"),
+        ("v1", "Secret", {"type": "kubernetes.io/dockerconfigjson"}, "data[.dockerconfigjson]: Required value"),
+        ("v1", "Secret", {"type": "kubernetes.io/dockercfg", "stringData": {".dockercfg": "{"}}, "<secret contents redacted>"),
+        ("v1", "ConfigMap", {"data": {"a": "b"}, "binaryData": {"a": "Yg=="}}, "duplicate of key present in binaryData"),
+        ("v1", "PersistentVolume", {"spec": {"capacity": {"storage": "1Gi"}}}, "spec: Required value: must specify a volume type"),
+        ("v1", "PersistentVolumeClaim", {"spec": {}}, "spec.accessModes: Required value: at least 1 access mode is required"),
+        ("v1", "PersistentVolumeClaim", {"spec": {"accessModes": ["All"]}}, 'supported values: "ReadOnlyMany"'),
+        ("networking.k8s.io/v1", "NetworkPolicy", {"spec": {"ingress": [{"from": [{}]}]}}, "spec.ingress[0].from[0]: Required value"),
+        ("batch/v1", "CronJob", {"spec": {"schedule": "daily"}}, "expected exactly 5 fields, found 1: [daily]"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler", {"spec": {"maxReplicas": 2}}, "apiVersion must specify API group"),
         ("v1", "ConfigMap", {"data": {"a/b": "c"}}, "valid config key"),
         ("v1", "ConfigMap", {"data": {"a": "b" * (1024 * 1024 + 1)}}, "may not be more than 1048576 bytes"),
         ("v1", "ConfigMap", {"metadata": {"name": "a", "annotations": {"a": "b" * (256 * 1024)}}}, "may not be more than 262144 bytes"),
@@ -184,9 +228,10 @@ def test_claims_grow_and_do_not_shrink() -> None:
     def claim(size: str, **spec: Any) -> dict[str, Any]:
         return {"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}}
 
-    kind = resource("v1", "PersistentVolumeClaim")
-    assert not validation.problems(kind, claim("2Gi"), claim("1Gi"))
-    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi"))[0].message
+    kind, bound = resource("v1", "PersistentVolumeClaim"), {"status": {"phase": "Bound"}}
+    assert not validation.problems(kind, claim("2Gi"), claim("1Gi") | bound)
+    assert "can not be less" in validation.problems(kind, claim("500Mi"), claim("1Gi") | bound)[0].message
+    assert "for bound claims" in validation.problems(kind, claim("2Gi"), claim("1Gi"))[0].message
     assert "immutable" in validation.problems(kind, claim("1Gi", storageClassName="b"), claim("1Gi", storageClassName="a"))[0].message
 
 
@@ -233,12 +278,56 @@ def test_defaults_of_what_a_chart_writes() -> None:
     assert (main["imagePullPolicy"], main["terminationMessagePolicy"], main["ports"][0]["protocol"]) == ("Always", "File", "TCP")
     assert main["readinessProbe"]["failureThreshold"] == 3
     assert main["readinessProbe"]["httpGet"] == {"port": 8000, "path": "/", "scheme": "HTTP"}
-    assert main["resources"]["requests"] == {"nvidia.com/gpu": "1"}
+    assert "requests" not in main["resources"], "limits are requests in pods alone"
     assert pod["volumes"] == [{"name": "models", "secret": {"secretName": "a", "defaultMode": 420}}, {"name": "scratch", "emptyDir": {}}]
     assert value["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
     secret = {"metadata": {"name": "a"}, "stringData": {"key": "text"}}
     defaults.fill(resource("v1", "Secret"), secret)
     assert secret == {"metadata": {"name": "a"}, "type": "Opaque", "data": {"key": base64.b64encode(b"text").decode()}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "kind"),
+    [
+        ({}, "BestEffort"),
+        ({"limits": {"nvidia.com/gpu": "1"}}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+    ],
+)
+def test_a_pod_has_its_class_from_the_start(resources: dict[str, Any], kind: str) -> None:
+    value = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "a", "resources": resources}]}}
+    defaults.fill(resource("v1", "Pod"), value)
+    assert value["status"] == {"phase": "Pending", "qosClass": kind}
+    assert value["spec"]["containers"][0]["resources"].get("requests") == (resources.get("requests") or resources.get("limits"))
+
+
+def test_a_job_finds_its_pods_from_the_start() -> None:
+    value = {"metadata": {"name": "a", "uid": "u"}, "spec": {"template": {"spec": {"containers": []}}}}
+    defaults.fill(resource("batch/v1", "Job"), value)
+    assert value["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
+    assert value["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/job-name"] == "a"
+
+
+def test_what_is_empty_or_unknown_is_not_kept() -> None:
+    """As Kubernetes' own structures write themselves; what was 0 gets the default."""
+    main = {
+        "name": "main", "image": "a", "args": [], "env": [{"name": "A", "value": ""}], "stdin": False, "workingDir": "",
+        "resources": {"limits": {}}, "securityContext": {}, "readinessProbe": {"exec": {"command": ["a"]}, "periodSeconds": 0},
+    }  # fmt: skip
+    value = deployment(containers=[main], nodeSelector={}, hostNetwork=False, affinity={}, tolerations=[], unknown=1)
+    value["spec"].update(minReadySeconds=0, paused=False, replicas=0)
+    value["metadata"].update(labels={}, annotations={"a": ""})
+    kept = normalize(SCHEMAS.of(resource("apps/v1", "Deployment")), value, [])
+    spec = kept["spec"]["template"]["spec"]
+    probe = {"exec": {"command": ["a"]}}
+    container = {"name": "main", "image": "a", "env": [{"name": "A"}], "resources": {}, "securityContext": {}, "readinessProbe": probe}
+    assert spec == {"containers": [container], "affinity": {}}
+    assert (kept["spec"]["replicas"], kept["metadata"]) == (0, {"name": "a", "annotations": {"a": ""}})
+    assert {"minReadySeconds", "paused"}.isdisjoint(kept["spec"])
+    claim = {"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}}
+    assert normalize(SCHEMAS.of(resource("v1", "PersistentVolumeClaim")), claim, [])["spec"]["storageClassName"] == ""
 
 
 # --- selectors
@@ -258,10 +347,41 @@ def test_label_selectors(expression: str, selected: bool) -> None:
 
 def test_field_selectors_and_bad_ones() -> None:
     pod = {"metadata": {"name": "a"}, "spec": {"unschedulable": True}, "status": {"phase": "Running"}}
-    assert selectors.fields("metadata.name=a,status.phase!=Failed,spec.unschedulable=true")(pod)
-    assert not selectors.fields("status.phase=Failed")(pod)
+    assert selectors.fields(("", "nodes"), "metadata.name=a,spec.unschedulable=true")(pod)
+    assert not selectors.fields(("", "pods"), "status.phase!=Running")(pod)
+    with pytest.raises(ApiError, match="is not a known field selector"):
+        selectors.fields(("", "configmaps"), "data.a=b")
     with pytest.raises(ApiError, match="unable to parse"):
         selectors.labels("a b c")
+
+
+# --- queries
+
+
+@pytest.mark.parametrize(
+    ("verb", "query", "code", "told"),
+    [
+        ("list", {"limit": "x"}, 400, 'parsing "x": invalid syntax'),
+        ("watch", {"resourceVersion": "x"}, 400, "invalid resource version"),
+        ("list", {"resourceVersionMatch": "Exact"}, 422, "forbidden unless resourceVersion is provided"),
+        ("create", {"dryRun": "yes"}, 422, 'CreateOptions.meta.k8s.io "" is invalid: dryRun'),
+        ("update", {"fieldValidation": "strict"}, 422, 'supported values: "", "Ignore", "Strict", "Warn"'),
+        ("patch", {"force": "true"}, 422, "may not be specified for non-apply patch"),
+    ],
+)
+def test_queries_that_the_server_would_refuse(verb: str, query: dict[str, str], code: int, told: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        check_query(verb, query)
+    assert caught.value.code == code
+    assert told in caught.value.message
+
+
+def test_an_apply_needs_a_manager_and_a_continuation_what_the_server_gave() -> None:
+    check_query("patch", {"fieldManager": "a", "force": "true", "dryRun": "All", "fieldValidation": "Warn"}, applies=True)
+    with pytest.raises(ApiError, match="fieldManager: Required value"):
+        check_query("patch", {}, applies=True)
+    with pytest.raises(ApiError, match="invalid continue token"):
+        continued("foo")
 
 
 # --- protobuf and tables

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.executor import module_common
 
+from ansible_collections.serving.triton.plugins.plugin_utils import installed
 from ansible_collections.serving.triton.plugins.plugin_utils.installed import script
 from ansible_collections.serving.triton.plugins.plugin_utils.watched import WatchedAction
 
@@ -39,6 +41,28 @@ def test_only_this_machine_this_interpreter_and_this_user() -> None:
 def test_whom_a_task_is_delegated_to_decides(own: dict[str, Any], delegated: dict[str, Any], expected: bool) -> None:
     variables = {**own, "ansible_delegated_vars": {"other": delegated}}
     assert runs_here(variables, delegate="other") is expected
+
+
+def test_what_is_handed_over_is_what_this_core_makes_itself() -> None:
+    """A core that describes its payloads by more or otherwise gets its own: 2.21.5 looks whether one brings its environment along."""
+    assert installed.is_core_known()
+    action = object.__new__(WatchedAction)
+    action._connection = SimpleNamespace(transport="local", become=None)
+    action._task = SimpleNamespace(delegate_to=None, resolved_action="serving.triton.sample", collections=None)
+    action._templar = SimpleNamespace(template=lambda text: text)
+    context = SimpleNamespace(plugin_resolved_path="/x/ansible_collections/serving/triton/plugins/modules/sample.py")
+    loader = SimpleNamespace(find_plugin_with_context=lambda *_names, **_more: context)
+    action._shared_loader_obj = SimpleNamespace(module_loader=loader)
+    built, path = action._configure_module("serving.triton.sample", {}, HERE)
+    assert type(built) is module_common._BuiltModule
+    assert path == context.plugin_resolved_path
+
+
+def test_a_core_that_makes_payloads_otherwise_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def otherwise(*, b_module_data: bytes, module_style: str, shebang: str, serialization_profile: str, more: str) -> None: ...
+
+    monkeypatch.setattr(module_common, "_BuiltModule", otherwise)
+    assert not installed.is_core_known()
 
 
 def test_nothing_is_imported_from_where_it_happens_to_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .. import selectors
+from ..admission import PROTECTED
 from ..api import Value, timestamp
 from ..resources import from_definition
 from ..schemas import quantity
@@ -265,9 +266,9 @@ class Volumes:
         manager.followers.append(self._waiting)
 
     def _waiting(self, change: Change) -> Iterator[Item]:
-        if change.key in (VOLUMES, STORAGE_CLASSES, PODS) and change.type != "DELETED":
+        if change.key in (VOLUMES, STORAGE_CLASSES, PODS):
             for claim in self._manager.api.store.all(CLAIMS):
-                if (claim.get("status") or {}).get("phase") != "Bound":
+                if (claim.get("status") or {}).get("phase") != "Bound" or is_going(claim):
                     yield Item(CLAIMS, claim["metadata"]["namespace"], claim["metadata"]["name"])
         if change.key == CLAIMS and (change.type == "DELETED" or (change.value.get("status") or {}).get("phase") == "Bound"):
             for pod in self._manager.api.store.all(PODS, change.value["metadata"]["namespace"]):
@@ -277,18 +278,23 @@ class Volumes:
                 yield Item(VOLUMES, "", change.value["spec"]["volumeName"])
 
     def volume(self, item: Item, value: Value | None) -> None:
-        if value is None or is_going(value):
+        if value is None:
+            return
+        if is_going(value):
+            if (value.get("status") or {}).get("phase") != "Bound":
+                self._let_go(VOLUMES, value)
             return
         reference = value["spec"].get("claimRef")
         if not reference:
             self._manager.set_status(VOLUMES, value, {"phase": "Available"})
         elif not self._manager.api.find(CLAIMS, reference["namespace"], reference["name"]) and value["status"]["phase"] == "Bound":
+            value = self._manager.set_status(VOLUMES, value, {"phase": "Released"})
             if value["spec"]["persistentVolumeReclaimPolicy"] == "Delete":
                 self._manager.delete(VOLUMES, value)
-            else:
-                self._manager.set_status(VOLUMES, value, {"phase": "Released"})
 
     def claim(self, item: Item, value: Value | None) -> None:
+        if value is not None and is_going(value) and not any(pod["spec"].get("nodeName") for pod in self._users(value)):
+            self._let_go(CLAIMS, value)
         if value is None or is_going(value) or (value.get("status") or {}).get("phase") == "Bound":
             return
         volume = next((each for each in self._manager.api.store.all(VOLUMES) if _suits(each, value)), None)
@@ -299,7 +305,7 @@ class Volumes:
                 told = f'storageclass.storage.k8s.io "{name}" not found'
                 self._manager.event(value, "ProvisioningFailed", told, kind="Warning", component="persistentvolume-controller")
                 return
-            if found["volumeBindingMode"] == "WaitForFirstConsumer" and not self._used(value):
+            if found["volumeBindingMode"] == "WaitForFirstConsumer" and not any(self._users(value)):
                 told = "waiting for first consumer to be created before binding"
                 self._manager.event(value, "WaitForFirstConsumer", told, component="persistentvolume-controller")
                 return
@@ -307,11 +313,19 @@ class Volumes:
         if volume is not None:
             self._bind(value, volume)
 
-    def _used(self, claim: Value) -> bool:
-        name = claim["metadata"]["name"]
-        pods = self._manager.api.store.all(PODS, claim["metadata"]["namespace"])
-        volumes = (each for pod in pods for each in pod["spec"].get("volumes") or [])
-        return any((each.get("persistentVolumeClaim") or {}).get("claimName") == name for each in volumes)
+    def _let_go(self, key: Key, value: Value) -> None:
+        def change(one: Value) -> None:
+            one["metadata"]["finalizers"] = [each for each in one["metadata"].get("finalizers") or [] if each != PROTECTED[key]]
+
+        if PROTECTED[key] in (value["metadata"].get("finalizers") or []):
+            self._manager.api.edit(self._manager.resource(key), value, change)
+
+    def _users(self, claim: Value) -> Iterator[Value]:
+        """Pods that mount it and have not ended."""
+        for pod in self._manager.api.store.all(PODS, claim["metadata"]["namespace"]):
+            mounted = ((each.get("persistentVolumeClaim") or {}).get("claimName") for each in pod["spec"].get("volumes") or [])
+            if claim["metadata"]["name"] in mounted and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+                yield pod
 
     def _provision(self, claim: Value, storage_class: Value) -> Value:
         name = f"pvc-{claim['metadata']['uid']}"

@@ -257,7 +257,7 @@ class Kubelet:
         address = self.address(pod)
         status = {
             "phase": phase, "conditions": conditions, "hostIP": "127.0.0.1", "hostIPs": [{"ip": "127.0.0.1"}],
-            "podIP": address, "podIPs": [{"ip": address}], "qosClass": "Burstable",
+            "podIP": address, "podIPs": [{"ip": address}], "qosClass": pod["status"]["qosClass"],
             "startTime": (pod.get("status") or {}).get("startTime") or timestamp(),
             "initContainerStatuses": [_container_status(each, state) for each, state in initial],
             "containerStatuses": [_container_status(each, state) for each, state in mains],

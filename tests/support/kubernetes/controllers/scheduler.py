@@ -92,7 +92,7 @@ class Scheduler:
 
     def refuse(self, pod: Value, told: str) -> None:
         conditions = [condition("PodScheduled", False, "Unschedulable", told)]
-        self._manager.set_status(PODS, pod, {"phase": "Pending", "conditions": conditions})
+        self._manager.set_status(PODS, pod, {**pod["status"], "conditions": conditions})
         self._manager.event(pod, "FailedScheduling", told, kind="Warning", component="default-scheduler")
 
     @staticmethod

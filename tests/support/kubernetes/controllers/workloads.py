@@ -356,9 +356,6 @@ class Workloads:
         if value is None or is_going(value):
             return
         spec, status = value["spec"], dict(value.get("status") or {})
-        if "selector" not in spec:
-            value = self._manager.api.edit(self._manager.resource(JOBS), value, _select_by_uid)
-            spec = value["spec"]
         if any(each["type"] in ("Complete", "Failed") for each in status.get("conditions") or []):
             if spec.get("ttlSecondsAfterFinished") is not None:
                 self._expire(item, value)
@@ -391,14 +388,6 @@ class Workloads:
             self._manager.enqueue(item, left)
         else:
             self._manager.delete(JOBS, value)
-
-
-def _select_by_uid(job: Value) -> None:
-    labels = {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"], "controller-uid": job["metadata"]["uid"]}
-    job["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}}
-    metadata = job["spec"]["template"].setdefault("metadata", {})
-    names = {"batch.kubernetes.io/job-name": job["metadata"]["name"], "job-name": job["metadata"]["name"]}
-    metadata["labels"] = {**(metadata.get("labels") or {}), **labels, **names}
 
 
 def _on_any_node(value: Value) -> Value:
