@@ -99,7 +99,7 @@ def test_what_is_monitored_has_the_labels_that_the_cluster_selects() -> None:
         "dashboard": {"labels": {"boards": "1"}, "by": "Grafana a/g", "problem": ""},
     }
     before = {"kinds": ["ServiceMonitor"], "monitoring": found}
-    made = value("monitors", _before=before, monitoring_labels={"team": "ml"})
+    made = value("monitors", _before=before, _first=True, monitoring_labels={"team": "ml"})
     assert made["serviceMonitor"]["labels"] == {"release": "stack", "team": "ml"}
     assert made["dashboard"]["labels"] == {"boards": "1"}
     assert made["service"] == "vision"
@@ -107,4 +107,4 @@ def test_what_is_monitored_has_the_labels_that_the_cluster_selects() -> None:
     # Who names labels knows better, and what may not be read is no problem.
     assert value("unselected", _before=before, monitoring_labels={"team": "ml"}) == []
     assert value("unselected", _before={"kinds": ["ServiceMonitor"], "monitoring": {}}) == []
-    assert value("monitors", _before={})["dashboard"] == {"enabled": True}
+    assert value("monitors", _before={}, _first=True)["dashboard"] == {"enabled": True}
