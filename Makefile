@@ -5,6 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INVENTORY ?= inventories/local
 ARGS ?=
+# Installs in a tenth of pip's time. Where it does not find the index that pip is configured for, pip does its work.
+UV := uv==0.13.9
+# Collections are most of the files, and next to none of those that run here.
+define install
+@$(BIN)/python -m pip install --quiet $(UV)
+@$(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r $(1) 2> /dev/null || $(BIN)/python -m pip install --quiet -r $(1)
+@$(BIN)/python -m compileall -qq -j 0 -x /ansible_collections/ $(VENV)/lib || true
+endef
 
 # Nothing of this checkout's runs is written to the user's home.
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
@@ -41,13 +49,13 @@ $(VENV)/bin/python:
 	ln -sfn ../../../.. $(VENV)/collections/ansible_collections/serving/triton
 
 $(VENV)/.site-installed: requirements.txt | $(VENV)/bin/python
-	@echo "Installing Ansible and the clients into $(VENV) (about a minute)"
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@echo "Installing Ansible and the clients into $(VENV)"
+	$(call install,requirements.txt)
 	@touch $@
 
 $(VENV)/.tests-installed: tests/requirements.txt $(VENV)/.site-installed
 	@echo "Installing the test tools into $(VENV)"
-	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	$(call install,tests/requirements.txt)
 	@touch $@
 
 lint: test-env ## Check style and types
@@ -87,7 +95,7 @@ build: env ## Build the collection's archive
 	ansible-galaxy collection build --force
 
 lock: env ## Renew requirements.txt and tests/requirements.txt from their .in files
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
 	  -o requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
+from geventhttpclient.response import HTTPParseError
 
 from .scorer import NAME
+
+_FAILURES = (tritonclient.utils.InferenceServerException, HTTPParseError, OSError)
 
 
 class Load:
@@ -38,7 +41,7 @@ class Load:
         while not self._stop.wait(0.02):
             try:
                 version = int(client.infer(NAME, [tensor]).as_numpy("VERSION")[0])
-            except Exception as error:
+            except _FAILURES as error:
                 self.failures.append(f"{time.strftime('%X')} {kind.__name__}: {error!r}")
             else:
                 with self._mutex:

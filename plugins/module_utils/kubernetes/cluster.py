@@ -50,6 +50,10 @@ class Cluster:
     def create(self, path: str, body: Object) -> Any:
         return self._answer("POST", path, body, {})
 
+    def delete(self, path: str, **query: str) -> None:
+        """Deletes an object, or those of a list; none is fine."""
+        self._answer("DELETE", path, None, query)
+
     def items(self, path: str, **query: str) -> list[Object]:
         """The objects of a list; none where the kind is not served."""
         found: list[Object] = (self.get(path, **query) or {}).get("items") or []

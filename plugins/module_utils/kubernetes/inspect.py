@@ -61,7 +61,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
-        "kinds": _kinds(cluster, _MONITORING),
+        "kinds": kinds_of(cluster, _MONITORING),
         "denied": denied(cluster, release.namespace, create_namespace=namespace is None) if wanted.permissions else [],
         "namespace": namespace_of(cluster, release, namespace),
         "release": served(history(cluster, release), seen) if seen else _NONE,
@@ -163,7 +163,7 @@ def _monitoring(cluster: Cluster, release: Release, namespace: Object | None) ->
     return selections(prometheuses, _readable(cluster, "/apis/apps/v1/deployments") or [], release.namespace, labels)
 
 
-def _kinds(cluster: Cluster, group: str) -> list[str]:
+def kinds_of(cluster: Cluster, group: str) -> list[str]:
     """The kinds of an operator's API group, where it is served."""
     resources = (cluster.get(f"/apis/{group}/v1") or {}).get("resources") or []
     return sorted({each["kind"] for each in resources if "/" not in each["name"]})

@@ -19,3 +19,9 @@ SERVICE: dict[str, Any] = {
     "namespace": {"type": "str", "required": True},
     "key_header": {"type": "str", "default": "triton-key", "no_log": False},
 }
+# What the modules for device plugins share, documented in each.
+GPU_NODES: dict[str, Any] = {
+    "configs": {"type": "dict", "default": {}},
+    "default_config": {"type": "str", "default": "default"},
+    "nodes": {"type": "list", "elements": "str", "default": []},
+}

@@ -180,7 +180,7 @@ def explain(seen: Observed, lines: int = 10) -> list[str]:
     told: dict[tuple[str, ...], list[str]] = {}
     for pod in new_pods(seen):
         if not is_ready(pod):
-            told.setdefault(tuple(_of_pod(pod, seen, lines)), []).append(pod["metadata"]["name"])
+            told.setdefault(tuple(of_pod(pod, seen, lines)), []).append(pod["metadata"]["name"])
     return found + [f"{_names(names)}: {'; '.join(texts)}" for texts, names in told.items()]
 
 
@@ -188,7 +188,8 @@ def _names(names: Sequence[str]) -> str:
     return f"pod {names[0]}" if len(names) == 1 else f"pods {', '.join(names)}"
 
 
-def _of_pod(pod: Object, seen: Observed, lines: int) -> Iterator[str]:
+def of_pod(pod: Object, seen: Observed, lines: int = 10) -> Iterator[str]:
+    """What one pod waits for or ended with, its warnings and the end of its log, a text each."""
     name = pod["metadata"]["name"]
     texts = [*_placement(pod), *(text for status in container_statuses(pod) for text in _container(status))]
     yield from texts or ["it runs and is not ready"]

@@ -119,13 +119,12 @@ def with_logs(cluster: Cluster, release: Release, seen: Observed) -> Observed:
     """Adds events, and the last lines of what the containers that are in the way have printed."""
     logs = {}
     for pod in [each for each in new_pods(seen) if not is_ready(each)][:_ASKED]:
-        logs[pod["metadata"]["name"]] = _log(cluster, release, pod)
+        logs[pod["metadata"]["name"]] = log_of(cluster, release, pod, *_blamed(pod))
     return replace(seen, logs=logs, events=cluster.items(release.core("events")))
 
 
-def _log(cluster: Cluster, release: Release, pod: Object) -> str:
-    """Of the run that failed, where the container was started again since; of an init container, where that is not done."""
-    container, again = _blamed(pod)
+def log_of(cluster: Cluster, release: Release, pod: Object, container: str, again: bool = False) -> str:
+    """The last lines of a container; again: of the run before, where it was started again since. Empty where they cannot be had."""
     path = f"{release.core('pods')}/{part(pod['metadata']['name'])}/log"
     for previous in ("true", "false") if again else ("false",):
         try:
@@ -138,6 +137,7 @@ def _log(cluster: Cluster, release: Release, pod: Object) -> str:
 
 
 def _blamed(pod: Object) -> tuple[str, bool]:
+    """The container that is in the way, an init container where that is not done, and whether it was started again."""
     status = pod.get("status") or {}
     for each in status.get("initContainerStatuses") or ():
         if (each.get("state") or {}).get("running") or (each.get("state") or {}).get("waiting") or not each.get("ready", True):

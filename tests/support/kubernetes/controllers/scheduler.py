@@ -47,7 +47,12 @@ def _affine(spec: Mapping[str, Any], node: Value) -> bool:
     terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms")
     if terms is None:
         return True
-    return any(all(selectors.expression(each, labels) for each in term.get("matchExpressions") or []) for term in terms)
+    fields = {"metadata.name": node["metadata"]["name"]}
+    return any(
+        all(selectors.expression(each, labels) for each in term.get("matchExpressions") or [])
+        and all(selectors.expression(each, fields) for each in term.get("matchFields") or [])
+        for term in terms
+    )
 
 
 def misfit(pod: Value, node: Value, *, daemon: bool = False) -> str:

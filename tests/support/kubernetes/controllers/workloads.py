@@ -321,9 +321,7 @@ class Workloads:
         placed = {pod["spec"].get("nodeName"): pod for pod in pods}
         for name in wanted:
             if name not in placed and not any(each["spec"].get("nodeName") == name for each in self._manager.owned(PODS, value)):
-                template = copy.deepcopy(value["spec"]["template"])
-                template["spec"]["nodeName"] = name
-                self._new_pod(value, template, **{"controller-revision-hash": revision, "pod-template-generation": "1"})
+                self._daemon(item, value, name, revision)
         for name, pod in placed.items():
             if name not in wanted:
                 self._manager.delete(PODS, pod)
@@ -331,6 +329,14 @@ class Workloads:
         if stale and all(is_true(pod, "Ready") for pod in pods if pod not in stale):
             self._manager.delete(PODS, stale[0])
         self._daemon_status(value, wanted, revision)
+
+    def _daemon(self, item: Item, value: Value, node: str, revision: str) -> None:
+        template = copy.deepcopy(value["spec"]["template"])
+        template["spec"]["nodeName"] = node
+        try:
+            self._new_pod(value, template, **{"controller-revision-hash": revision, "pod-template-generation": "1"})
+        except ApiError:
+            self._manager.enqueue(item, 0.5)
 
     def _daemon_status(self, value: Value, wanted: Sequence[str], revision: str) -> None:
         pods = [pod for pod in self._manager.owned(PODS, value) if is_active(pod)]
