@@ -89,3 +89,22 @@ def test_clusters_do_not_share_a_folder() -> None:
     first, second = (value("folder", state_dir="/state", _before={"server": f"https://{name}:6443"}) for name in ("a", "b"))
     assert first != second
     assert first.startswith("/state/triton.vision.")
+
+
+def test_what_is_monitored_has_the_labels_that_the_cluster_selects() -> None:
+    problem = "Prometheus a/b selects no PrometheusRules (ruleSelector)"
+    found = {
+        "service_monitor": {"labels": {"release": "stack"}, "by": "Prometheus a/b", "problem": ""},
+        "rule": {"labels": {}, "by": "", "problem": problem},
+        "dashboard": {"labels": {"boards": "1"}, "by": "Grafana a/g", "problem": ""},
+    }
+    before = {"kinds": ["ServiceMonitor"], "monitoring": found}
+    made = value("monitors", _before=before, _first=True, monitoring_labels={"team": "ml"})
+    assert made["serviceMonitor"]["labels"] == {"release": "stack", "team": "ml"}
+    assert made["dashboard"]["labels"] == {"boards": "1"}
+    assert made["service"] == "vision"
+    assert value("unselected", _before=before) == [problem]
+    # Who names labels knows better, and what may not be read is no problem.
+    assert value("unselected", _before=before, monitoring_labels={"team": "ml"}) == []
+    assert value("unselected", _before={"kinds": ["ServiceMonitor"], "monitoring": {}}) == []
+    assert value("monitors", _before={}, _first=True)["dashboard"] == {"enabled": True}
