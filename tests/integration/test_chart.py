@@ -440,10 +440,11 @@ def test_workload_identity_of_azure_is_asked_for(new: dict[str, Rendered]) -> No
 def test_probes(new: dict[str, Rendered]) -> None:
     several, one, any_model = (new[name].server for name in ("eks-irsa", "least", "several models"))
     assert several["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
-    assert several["startupProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
+    assert one["startupProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
     # 300 s, and 8 GB at 50 MB/s.
     assert several["startupProbe"]["failureThreshold"] * several["startupProbe"]["periodSeconds"] == 460
-    assert one["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+    assert one["readinessProbe"]["httpGet"]["path"] == "/v2/health/live", "a load on all replicas leaves them in the Service"
+    assert any_model["startupProbe"]["httpGet"]["path"] == "/v2/health/live"
     assert any_model["readinessProbe"]["exec"]["command"][1:] == ["/serving-triton/config/ready.py", "8000", "5", "digits", "forest:2"]
     tuned = new["eks-fil-istio"].server["livenessProbe"]
     assert (tuned["initialDelaySeconds"], tuned["failureThreshold"]) == (10, 60)

@@ -103,18 +103,23 @@ class TritonPod:
         self._container.remove()
 
     def _probe(self) -> None:
-        """The readiness probe's HTTP request, ten times a second whatever the period says: tests wait for it."""
-        probe = self._container.spec.get("readinessProbe") or {}
+        """The startup probe's HTTP request, then the readiness probe's, ten times a second whatever their periods: tests wait for them."""
+        started = "startupProbe" not in self._container.spec
+        while self._server.running() and not self._stopping:
+            answers = self._answers(self._container.spec.get("readinessProbe" if started else "startupProbe") or {})
+            self._ready = started and answers
+            started = started or answers
+            time.sleep(0.1)
+
+    def _answers(self, probe: Mapping[str, Any]) -> bool:
         get = probe.get("httpGet") or {"path": "/v2/health/ready", "port": self._server.http_port}
         names = {each.get("name"): each["containerPort"] for each in self._container.spec.get("ports") or []}
         port = names.get(get["port"], get["port"])
-        while self._server.running() and not self._stopping:
-            try:
-                with urllib.request.urlopen(f"http://{self._address}:{port}{get['path']}", timeout=2):
-                    self._ready = True
-            except (OSError, urllib.error.URLError):
-                self._ready = False
-            time.sleep(0.1)
+        try:
+            with urllib.request.urlopen(f"http://{self._address}:{port}{get['path']}", timeout=2):
+                return True
+        except (OSError, urllib.error.URLError):
+            return False
 
 
 class _PodServer(TritonServer):

@@ -6,11 +6,16 @@
 {{- end }}
 {{- end -}}
 
+{{- /* While a model loads, and after a load that failed, Triton says of itself that it is not ready: all replicas would leave the Service together. */ -}}
+{{- define "triton.started" -}}
+{{- len .Values.probes.readiness.models | eq 0 | ternary "/v2/health/ready" "/v2/health/live" -}}
+{{- end -}}
+
 {{- /* One model is asked for by the kubelet, several by a script. */ -}}
 {{- define "triton.readiness" -}}
 {{- $models := .Values.probes.readiness.models -}}
 {{- if eq (len $models) 0 -}}
-httpGet: {path: /v2/health/ready, port: http}
+httpGet: {path: {{ .Values.probes.startup.enabled | ternary "/v2/health/live" "/v2/health/ready" }}, port: http}
 {{- else if eq (len $models) 1 -}}
 {{- $parts := splitList ":" (first $models) -}}
 httpGet: {path: {{ printf "/v2/models/%s%s/ready" (first $parts) (gt (len $parts) 1 | ternary (printf "/versions/%s" (last $parts)) "") }}, port: http}
@@ -66,7 +71,7 @@ resources:
 securityContext: {{- toYaml $v.securityContext | nindent 2 }}
 {{- if $v.probes.startup.enabled }}
 startupProbe:
-  httpGet: {path: /v2/health/live, port: http}
+  httpGet: {path: {{ include "triton.started" . }}, port: http}
   failureThreshold: {{ max 1 (div (add (include "triton.startupBudget" . | int64) (int64 $v.probes.startup.periodSeconds) -1) (int64 $v.probes.startup.periodSeconds)) }}
   {{- include "triton.probe" (dict "probe" $v.probes.startup) | trim | nindent 2 }}
 {{- end }}
