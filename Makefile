@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help site check destroy doctor env test-env lint units integration test-kubernetes test molecule bench bench-publish lock build clean
+.PHONY: help site check destroy doctor env test-env lint units integration test-kubernetes test test-long molecule bench bench-publish lock build clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,7 +76,11 @@ test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the sta
 # One run, so that its last lines count everything, what was skipped and why included. In the files' order: xdist's own begins those of few tests
 # last, which are the long ones here.
 test: test-env lint ## Run all tests: lint, units, integration against real servers
-	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit tests/integration
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 tests/unit tests/integration
+
+test-long: export SERVING_TRITON_TEST_LONG := 1
+test-long: test-env ## Run what `make test` leaves out because it takes long
+	pytest -n 2 -m long tests/integration
 
 # Needs root, podman, runc and mmdebstrap. SCENARIO=gpu_driver runs that one alone.
 molecule: export CONTAINERS_CONF := $(CURDIR)/extensions/molecule/shared/containers.conf

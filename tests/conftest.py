@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,13 @@ if str(ansible_runs.collections_path()) not in sys.path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below tests/integration is marked as such."""
+    """Everything below tests/integration is marked as such; what takes long is left to `make test-long`, and counted at the end."""
+    later = pytest.mark.skip(reason="takes long: `make test-long` runs it")
     for item in items:
         if (TESTS / "integration") in item.path.parents:
             item.add_marker("integration")
+        if item.get_closest_marker("long") and not os.environ.get("SERVING_TRITON_TEST_LONG"):
+            item.add_marker(later)
 
 
 @pytest.fixture(params=tritonserver.python_versions(), scope="session")

@@ -109,8 +109,8 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, archives: 
     runs = keep(Promise(role_play(ROLE, variables), absent, after_run=made, after_absent=gone), workspace)
     assert "metrics-server: left alone, since it is there: APIService v1beta1.metrics.k8s.io, served by kube-system" in runs[1].output
     assert "prometheus-adapter: installed 1.0.0, in namespace monitoring" in runs[1].output
-    assert "The definitions of kube-prometheus-stack stay" in runs[5].output
-    assert "ServiceMonitor default theirs" in runs[5].output
+    assert "The definitions of kube-prometheus-stack stay" in runs[4].output
+    assert "ServiceMonitor default theirs" in runs[4].output
 
 
 def refusal(name: str, **variables: Any) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def run(cluster: Cluster, folder: Path, variables: dict[str, Any], *flags: str, 
     return found
 
 
+@pytest.mark.long
 def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, repository: file_server.FileServer) -> None:
     """The namespace with its labels, the version's definitions, a DaemonSet and a StatefulSet that are waited for, no secret shown."""
     named = {"helm_release_name": "agent", "helm_release_namespace": "agents"}

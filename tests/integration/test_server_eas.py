@@ -322,6 +322,7 @@ def check_removal(service: Service) -> None:
     assert not [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.long
 def test_an_image_that_polls_is_left_alone_by_a_release(cloud: Cloud, tmp_path: Path) -> None:
     service = make(cloud, tmp_path, "polls", triton_options={"model-control-mode": "poll", "repository-poll-secs": 1})
     image = "eas-registry-vpc.cn-test.cr.aliyuncs.com/pai-eas/tritonserver:24.10-py3"

@@ -110,6 +110,7 @@ class Site:
         return found
 
 
+@pytest.mark.long
 def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Place) -> None:
     (tmp_path / "models").mkdir()
     tritonserver.write_add_sub(tmp_path / "models")
@@ -133,6 +134,7 @@ def test_the_whole_site_and_a_release_that_goes_back(tmp_path: Path, place: Plac
     assert sorted(path.name for path in (tmp_path / "published" / "add_sub").iterdir() if path.is_dir()) == ["1", "2"]
 
 
+@pytest.mark.long
 def test_a_canary_on_knative_gets_its_share_or_goes_back(tmp_path: Path, place: Place) -> None:
     """Scaled to zero and woken through a gateway; then a tenth of the requests for another image, then one that does not start."""
     (tmp_path / "models").mkdir()

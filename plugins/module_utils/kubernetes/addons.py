@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.errors import UnavailableError
 from .cluster import Cluster, Object, part
 from .helm_release import record_name
 from .inspect import MADE_BY, OURS, may
@@ -57,20 +58,31 @@ class Seen:
 
 
 def survey(cluster: Cluster, *, objects: bool = False) -> dict[str, Any]:
-    """Raises UnavailableError for what may not be read. objects: whether to read what lies in the addons' kinds."""
+    """
+    Which addons there are. objects: whether to read what lies in the addons' kinds.
+
+    Who may not install addons may not read all of it either: what is lacking is told then. Else raises UnavailableError for what may not
+    be read.
+    """
+    lacking = [f"create {name}" for group, name in _NEEDED if not may(cluster, {"group": group, "resource": name, "verb": "create"})]
+    try:
+        found = _survey(cluster, objects=objects)
+    except UnavailableError:
+        if not lacking:
+            raise
+        nobodys = {name: {"ours": {}, "others": "", **_NOTHING} for name in ADDONS}
+        found = {"addons": nobodys, "prometheus": [], "namespaces": []}
+    return {"server": cluster.url, "denied": lacking, **found}
+
+
+def _survey(cluster: Cluster, *, objects: bool) -> dict[str, Any]:
     seen = Seen(cluster.items("/apis/apiregistration.k8s.io/v1/apiservices"), cluster.items("/apis/apps/v1/deployments"), _records(cluster))
     found: dict[str, dict[str, Any]] = {name: {**whose(addon, seen), **_NOTHING} for name, addon in ADDONS.items()}
     if objects:
         for name, addon in ADDONS.items():
             found[name] |= _contents(cluster, addon, seen.records)
     return {
-        "server": cluster.url,
         "addons": found,
-        "denied": [
-            f"create {resource}"
-            for group, resource in _NEEDED
-            if not may(cluster, {"group": group, "resource": resource, "verb": "create"})
-        ],
         "prometheus": sorted({each["metadata"]["namespace"] for each in _prometheuses(cluster)}),
         "namespaces": [each["metadata"]["name"] for each in cluster.items("/api/v1/namespaces")],
     }
