@@ -79,6 +79,7 @@ def test_the_newest_server_does_what_the_linter_says(tmp_path: Path) -> None:
     assert len(wanted) > 150
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [version for version in python_versions() if version != NEWEST])
 def test_every_server_refuses_what_the_linter_calls_an_error(version: str, tmp_path: Path) -> None:
     wanted = [case for case in CASES if case.outcome in BAD]

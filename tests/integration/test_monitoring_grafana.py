@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from support import grafana_api
@@ -14,13 +15,14 @@ TOKEN = "canary-grafana-3b9d"
 
 
 def test_a_clusters_grafana_gets_the_dashboard_alone(tmp_path: Path) -> None:
-    with grafana_api.running(TOKEN) as grafana:
+    # Short, for the sockets of the role's services.
+    with grafana_api.running(TOKEN) as grafana, tempfile.TemporaryDirectory(prefix="grafana-") as prefix:
         variables = {
             "triton_endpoint": {"http": "https://api:6443/proxy"}, "triton_server": {"unscrapable": "the pods are not reached from here"},
-            "monitoring_prefix": str(tmp_path / "prefix"), "monitoring_grafana_url": grafana.url, "monitoring_grafana_token": TOKEN,
+            "monitoring_prefix": prefix, "monitoring_grafana_url": grafana.url, "monitoring_grafana_token": TOKEN,
         }  # fmt: skip
         workspace = Workspace(tmp_path / "runs", env={"HOME": str(tmp_path)})
-        first, again = (workspace.run(role_play(ROLE), "--diff", variables=variables) for _ in range(2))
+        first, again = (workspace.run(role_play(ROLE), "--diff", variables=variables) for _run in range(2))
         for run in (first, again):
             assert_clean(run, [TOKEN])
             assert "Monitoring is left out: the pods are not reached from here" in run.output
@@ -29,4 +31,4 @@ def test_a_clusters_grafana_gets_the_dashboard_alone(tmp_path: Path) -> None:
         assert not grafana.datasources
         assert_clean(workspace.run(role_play(ROLE), variables={**variables, "monitoring_state": "absent"}), [TOKEN])
         assert not grafana.dashboards
-        assert not (tmp_path / "prefix" / "monitoring").exists()
+        assert not (Path(prefix) / "monitoring").exists()

@@ -147,6 +147,7 @@ def test_a_release_a_failed_one_and_a_rollback_without_a_failed_request(service:
     assert {1, 2, 3} == load.seen.keys()
 
 
+@pytest.mark.long
 def test_what_does_not_load_and_what_is_killed_without_a_failed_request(service: Service) -> None:
     with service.load() as load:
         service.write(2, initialize="raise RuntimeError('the weights are missing')")

@@ -73,6 +73,7 @@ def test_sanity(collection: Path, home: Path) -> None:
     assert {"validate-modules", "import", "pylint", "pep8", "yamllint", "ansible-doc", "runtime-metadata"} <= ran
 
 
+@pytest.mark.long
 def test_sanity_can_fail(collection: Path, home: Path, tmp_path: Path) -> None:
     broken = tmp_path / "ansible_collections" / "serving" / "triton"
     shutil.copytree(collection, broken)

@@ -236,7 +236,7 @@ WRONG: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "explicit": ({"triton_options": {"model-control-mode": "explicit"}}, "a load reaches one instance of those behind the gateway"),
     "hyphen": ({"server_eas_name": "my-service"}, "Name it my_service"),
     "unknown_option": ({"server_eas_service": {"instance": 2}}, "Unsupported parameters for (serving.triton.eas_service) module: instance"),
-    "unknown_target": ({"triton_target": "aes"}, "triton_target must be host or kubernetes or eas (here 'aes')"),
+    "unknown_target": ({"triton_target": "aes"}, "triton_target must be host or kubernetes or eas or kserve (here 'aes')"),
 }
 
 

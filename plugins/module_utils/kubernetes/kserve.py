@@ -289,18 +289,21 @@ def _ports(asked: Wanted) -> list[dict[str, Any]]:
 
 
 def _probes(asked: Wanted) -> dict[str, Any]:
-    """In Knative a probe that names no other port; its default waits until the gRPC port is open, which Triton opens last."""
+    """In Knative a probe that names no other port; its default waits until the gRPC port is open, which Triton opens last.
+
+    Triton calls itself not ready while it loads any model, so that where a start has a probe of its own, being ready ends that alone.
+    """
 
     def get(path: str) -> dict[str, Any]:
         return {"httpGet": {"path": f"/v2/health/{path}", "port": PORTS[HTTP], "scheme": "HTTP"}}
 
-    ready = {"readinessProbe": {**get("ready"), "periodSeconds": 5, "timeoutSeconds": 2}}
+    pace = {"periodSeconds": 5, "timeoutSeconds": 2}
     if not asked.raw:
-        return ready if HTTP in asked.exposed else {}
+        return {"readinessProbe": {**get("ready"), **pace}} if HTTP in asked.exposed else {}
     patience = {"periodSeconds": 10, "failureThreshold": max(3, -(-asked.startup_seconds // 10)), "timeoutSeconds": 2}
     return {
-        **ready,
-        "startupProbe": {**get("live"), **patience},
+        "startupProbe": {**get("ready"), **patience},
+        "readinessProbe": {**get("live"), **pace},
         "livenessProbe": {**get("live"), "periodSeconds": 10, "timeoutSeconds": 5},
     }
 

@@ -54,7 +54,7 @@ def test_what_is_handed_over_is_what_this_core_makes_itself() -> None:
     loader = SimpleNamespace(find_plugin_with_context=lambda *_names, **_more: context)
     action._shared_loader_obj = SimpleNamespace(module_loader=loader)
     built, path = action._configure_module("serving.triton.sample", {}, HERE)
-    assert type(built) is module_common._BuiltModule
+    assert isinstance(built, module_common._BuiltModule)
     assert path == context.plugin_resolved_path
 
 
