@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INVENTORY ?= inventories/local
 ARGS ?=
-# Installs in a tenth of pip's time. Where it does not find the index that pip is configured for, pip does its work.
+# Installs in a tenth of pip's time. Where it is not to be had, or does not find the index that pip is configured for, pip does its work.
 UV := uv==0.13.9
 # Collections are most of the files, and next to none of those that run here.
 define install
-@$(BIN)/python -m pip install --quiet $(UV)
-@$(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r $(1) 2> /dev/null || $(BIN)/python -m pip install --quiet -r $(1)
+@{ $(BIN)/python -m pip install --quiet $(UV) && $(BIN)/uv pip install --quiet --no-cache --python $(BIN)/python -r $(1); } 2> /dev/null || \
+  $(BIN)/python -m pip install --quiet -r $(1)
 @$(BIN)/python -m compileall -qq -j 0 -x /ansible_collections/ $(VENV)/lib || true
 endef
 
