@@ -74,7 +74,7 @@ def models(tmp_path: Path) -> Path:
     return source
 
 
-@pytest.mark.parametrize("connection", ["local", "elsewhere"])
+@pytest.mark.parametrize("connection", ["local", pytest.param("elsewhere", marks=pytest.mark.long)])
 def test_the_samples_keep_the_promise(connection: str, tmp_path: Path) -> None:
     # A folder for temporary files of its own: other tests publish at the same time.
     temporary = tmp_path / "temporary"
