@@ -82,7 +82,7 @@ namespaces:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.addons import survey
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.options import CLUSTER
 from ..module_utils.module import run_info
 
@@ -94,9 +94,6 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, object]:
-        missing = missing_client()
-        if missing:
-            raise missing
         return survey(connect(params), objects=params["objects"])
 
     run_info(module, read)

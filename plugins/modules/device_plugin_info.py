@@ -185,7 +185,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.gpu_cluster import Asked, checked, inspect
 from ..module_utils.kubernetes.options import CLUSTER, GPU_NODES, SERVICE
 from ..module_utils.kubernetes.service import Release
@@ -213,9 +213,6 @@ def main() -> None:
         asked = Asked(default=params["default_config"], named=params["nodes"], present=params["label_nodes"], **wanted)
         # What cannot work anywhere is told without a cluster.
         checked(asked)
-        missing = missing_client()
-        if missing:
-            raise missing
         return inspect(connect(params), Release(params["name"], params["namespace"]), asked)
 
     run_info(module, read)

@@ -113,7 +113,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.device_plugin import parse_all
 from ..module_utils.kubernetes.gpu_cluster import Watch, shown, wait
 from ..module_utils.kubernetes.gpu_rollout import Wanted
@@ -139,9 +139,6 @@ def main() -> None:
 
     def read() -> dict[str, Any]:
         configs = parse_all(params["configs"], params["default_config"]) if params["configs"] else {}
-        missing = missing_client()
-        if missing:
-            raise missing
         wanted = Wanted(configs, params["default_config"], params["nodes"], params["require_gpu"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:

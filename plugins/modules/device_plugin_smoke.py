@@ -125,7 +125,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.cuda_smoke import Program, smoke
 from ..module_utils.kubernetes.device_plugin import parse_all
 from ..module_utils.kubernetes.gpu_cluster import Watch
@@ -157,9 +157,6 @@ def main() -> None:
 
     def read() -> dict[str, Any]:
         configs = parse_all(params["configs"], params["default_config"]) if params["configs"] else {}
-        missing = missing_client()
-        if missing:
-            raise missing
         names = ("image", "command", "runtime_class", "tolerations")
         chosen = {name: params[name] for name in names}
         program = Program(each=params["every_node"], pull_secrets=params["image_pull_secrets"], **chosen)

@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.helm_release import look
 from ..module_utils.kubernetes.inspect import wait_for_helm
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
@@ -112,9 +112,6 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        missing = missing_client()
-        if missing:
-            raise missing
         cluster = connect(params)
         release = Release(params["name"], params["namespace"])
         wait_for_helm(cluster, release, params["lock_timeout"])

@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.kserve_rollout import Goal, wait
 from ..module_utils.kubernetes.options import CLUSTER, KSERVE
 from ..module_utils.kubernetes.service import Patience, replicas
@@ -116,9 +116,6 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        missing = missing_client()
-        if missing:
-            raise missing
         goal = Goal(params["name"], params["namespace"], params["pods"], params["replicas"], params["canary_percent"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:

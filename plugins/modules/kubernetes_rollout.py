@@ -110,7 +110,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
 from ..module_utils.kubernetes.rollout import PLURALS
 from ..module_utils.kubernetes.service import Patience, Release, Waiting, replicas, wait, wait_for_workloads
@@ -134,9 +134,6 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        missing = missing_client()
-        if missing:
-            raise missing
         release = Release(params["name"], params["namespace"], params["key_header"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:

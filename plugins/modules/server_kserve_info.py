@@ -223,7 +223,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.access import AUTO, POD, PROXY, SERVICE
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.inspect import Wanted
 from ..module_utils.kubernetes.kserve_cluster import URL, Question, read
 from ..module_utils.kubernetes.options import CLUSTER, GPUS, KSERVE
@@ -247,9 +247,6 @@ def main() -> None:
     params = module.params
 
     def answer() -> dict[str, Any]:
-        missing = missing_client()
-        if missing:
-            raise missing
         gpus = Gpus(**params["gpus"]) if params["gpus"] and params["gpus"]["count"] else None
         asked = Question(params["access"] or "", params["ingress"], params["runtime"])
         found = read(connect(params), params["name"], params["namespace"], Wanted(params["permissions"], gpus, params["replicas"]), asked)

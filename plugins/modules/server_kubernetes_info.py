@@ -210,7 +210,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.access import WAYS
-from ..module_utils.kubernetes.cluster import connect, missing_client
+from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.inspect import Wanted, inspect
 from ..module_utils.kubernetes.options import CLUSTER, GPUS, SERVICE
 from ..module_utils.kubernetes.service import Release
@@ -235,9 +235,6 @@ def main() -> None:
     params = module.params
 
     def read() -> dict[str, Any]:
-        missing = missing_client()
-        if missing:
-            raise missing
         cluster = connect(params)
         gpus = Gpus(**params["gpus"]) if params["gpus"] and params["gpus"]["count"] else None
         release = Release(params["name"], params["namespace"], params["key_header"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ..core.errors import InputError, ServingError, TransientError, UnavailableError
+from ..core.errors import InputError, TransientError, UnavailableError
 from ..core.wait import Clock, RetryPolicy, retry
 
 Object = Mapping[str, Any]
@@ -100,7 +100,8 @@ def part(text: str) -> str:
 
 
 def connect(options: Mapping[str, Any]) -> Cluster:
-    """options: `options.CLUSTER`. Raises InputError for a configuration that does not lead anywhere, ImportError without the client."""
+    """options: `options.CLUSTER`. Raises InputError for a configuration that does not lead anywhere, and without the client."""
+    _require_client()
     configuration = _configuration(options)
     from kubernetes.client import ApiClient
 
@@ -174,13 +175,11 @@ def _load(config: Any, options: Mapping[str, Any], configuration: Any) -> None:
         config.load_incluster_config(client_configuration=configuration)
 
 
-def missing_client() -> ServingError | None:
-    """Why no cluster can be asked from this Python; None when one can."""
+def _require_client() -> None:
     import sys
 
     try:
         import kubernetes  # noqa: F401
-    except ImportError:
+    except ImportError as error:
         remedy = f"Install it there: {sys.executable} -m pip install 'kubernetes>=24.2'"
-        return InputError("the Python library kubernetes is missing", where=sys.executable, remedy=remedy)
-    return None
+        raise InputError("the Python library kubernetes is missing", where=sys.executable, remedy=remedy) from error
