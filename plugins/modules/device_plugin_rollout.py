@@ -115,10 +115,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.device_plugin import parse_all
-from ..module_utils.kubernetes.gpu_cluster import Watch, shown, wait
+from ..module_utils.kubernetes.gpu_cluster import shown, wait
 from ..module_utils.kubernetes.gpu_rollout import Wanted
 from ..module_utils.kubernetes.options import CLUSTER, GPU_NODES, SERVICE
-from ..module_utils.kubernetes.service import Patience, Release
+from ..module_utils.kubernetes.service import Patience, Release, Waiting
 from ..module_utils.module import run_info
 from ..module_utils.stores.progress_file import progress_in
 
@@ -143,7 +143,7 @@ def main() -> None:
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
             release = Release(params["name"], params["namespace"])
-            seen, verdict = wait(Watch(connect(params), release, patience, tell), wanted)
+            seen, verdict = wait(Waiting(connect(params), release, patience, tell), wanted)
         return {"rollout": verdict.text, "nodes": shown(seen, wanted)}
 
     run_info(module, read)

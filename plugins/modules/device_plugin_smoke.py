@@ -128,10 +128,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.cuda_smoke import Program, smoke
 from ..module_utils.kubernetes.device_plugin import parse_all
-from ..module_utils.kubernetes.gpu_cluster import Watch
 from ..module_utils.kubernetes.gpu_rollout import Wanted
 from ..module_utils.kubernetes.options import CLUSTER, GPU_NODES, SERVICE
-from ..module_utils.kubernetes.service import Patience, Release
+from ..module_utils.kubernetes.service import Patience, Release, Waiting
 from ..module_utils.module import run_info
 from ..module_utils.stores.progress_file import progress_in
 
@@ -164,7 +163,7 @@ def main() -> None:
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
             release = Release(params["name"], params["namespace"])
-            return {"nodes": smoke(Watch(connect(params), release, patience, tell), wanted, program)}
+            return {"nodes": smoke(Waiting(connect(params), release, patience, tell), wanted, program)}
 
     run_info(module, read)
 

@@ -93,9 +93,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.cluster import connect
+from ..module_utils.kubernetes.kserve_cluster import release_of
 from ..module_utils.kubernetes.kserve_rollout import Goal, wait
 from ..module_utils.kubernetes.options import CLUSTER, KSERVE
-from ..module_utils.kubernetes.service import Patience, replicas
+from ..module_utils.kubernetes.service import Patience, Waiting, replicas
 from ..module_utils.module import run_info
 from ..module_utils.stores.progress_file import progress_in
 
@@ -119,7 +120,7 @@ def main() -> None:
         goal = Goal(params["name"], params["namespace"], params["pods"], params["replicas"], params["canary_percent"])
         patience = Patience(params["timeout"], params["patience"])
         with progress_in(params["progress_file"]) as tell:
-            made, verdict = wait(connect(params), goal, patience, tell)
+            made, verdict = wait(Waiting(connect(params), release_of(goal.name, goal.namespace), patience, tell), goal)
         return {"rollout": verdict.text, "replicas": replicas(made.observed.pods, made.release)}
 
     run_info(module, read)

@@ -14,11 +14,10 @@ from ..core.progress import Stage
 from . import gpu_nodes, sizing
 from .cluster import Cluster, Object
 from .device_plugin import hint
-from .gpu_cluster import Watch
 from .gpu_rollout import Seen, Wanted, asked_of
 from .gpu_rollout import gpu_nodes as nodes_with_gpus
 from .rollout import Observed, in_trouble, of_pod
-from .service import Release, log_of
+from .service import Release, Waiting, log_of
 
 CONTAINER = "cuda"
 PASSED, FAILED, WAITING = "passed", "failed", "waiting"
@@ -142,7 +141,7 @@ def advice(log: str) -> str:
 # --- the run
 
 
-def smoke(watch: Watch, wanted: Wanted, program: Program) -> list[dict[str, Any]]:
+def smoke(watch: Waiting, wanted: Wanted, program: Program) -> list[dict[str, Any]]:
     """What became of each node. Its pods are gone in the end, those of a run that was killed before too. Raises UnavailableError."""
     cluster, release = watch.cluster, watch.release
     _clean(cluster, release)
@@ -174,7 +173,7 @@ def _clean(cluster: Cluster, release: Release) -> None:
     cluster.delete(release.core("pods"), labelSelector=labels)
 
 
-def _watch(watch: Watch, runs: Sequence[Run]) -> None:
+def _watch(watch: Waiting, runs: Sequence[Run]) -> None:
     """Returns when each has passed or failed."""
     end = watch.clock.now() + watch.patience.timeout
     while True:
@@ -192,7 +191,7 @@ def _watch(watch: Watch, runs: Sequence[Run]) -> None:
         watch.clock.sleep(_PAUSE)
 
 
-def _look(watch: Watch, run: Run, pod: Object | None) -> None:
+def _look(watch: Waiting, run: Run, pod: Object | None) -> None:
     ended = (pod or {}).get("status", {}).get("phase") in ("Succeeded", "Failed")
     run.log = log_of(watch.cluster, watch.release, pod, CONTAINER) if pod and ended else ""
     run.state, run.text = outcome(pod, run.log)
@@ -206,12 +205,12 @@ def _look(watch: Watch, run: Run, pod: Object | None) -> None:
         _fail(watch, run, pod, "its pod does not start")
 
 
-def _fail(watch: Watch, run: Run, pod: Object | None, text: str) -> None:
+def _fail(watch: Waiting, run: Run, pod: Object | None, text: str) -> None:
     run.state = FAILED
     run.text = "; ".join([text, *_details(watch, pod, run.log)])
 
 
-def _details(watch: Watch, pod: Object | None, log: str) -> Iterator[str]:
+def _details(watch: Waiting, pod: Object | None, log: str) -> Iterator[str]:
     if pod is None:
         return
     seen = Observed(events=watch.cluster.items(watch.release.core("events")), logs={gpu_nodes.name_of(pod): log})

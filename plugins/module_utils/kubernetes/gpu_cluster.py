@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core.errors import DeadlineError, InputError, ServingError, UnavailableError
-from ..core.progress import Stage
-from ..core.wait import Clock
+from ..core.errors import InputError, ServingError
 from . import gpu_nodes
 from .cluster import Cluster, Object, part
 from .device_plugin import Config, parse_all, same_everywhere
@@ -18,14 +16,13 @@ from .gpu_rollout import NO_GPUS, Seen, Wanted, blamed, container_of, decide, ex
 from .gpu_rollout import gpu_nodes as nodes_with_gpus
 from .helm_release import record_name
 from .inspect import OURS, kinds_of, may
-from .rollout import DAEMON_SET, DONE, STUCK, Verdict, is_ready
+from .rollout import DAEMON_SET, Verdict, is_ready
 from .selection import selections
-from .service import Patience, Release, log_of, observe_workloads, with_logs
+from .service import Release, Waiting, log_of, observe_workloads, patiently, with_logs
 
 _NODES, _POLICIES = "/api/v1/nodes", "/apis/nvidia.com/v1/clusterpolicies"
 _PROMETHEUSES = "/apis/monitoring.coreos.com/v1/prometheuses"
 _DISCOVERY_LABEL = "app.kubernetes.io/name=node-feature-discovery"
-_PAUSE = 1.0
 # What the charts make and the role changes: group, resource, verb, and whether it is in the namespace.
 _NEEDED: tuple[tuple[str, str, str, bool], ...] = (
     ("", "nodes", "list", False),
@@ -212,42 +209,24 @@ def observe(cluster: Cluster, release: Release) -> Seen:
     return Seen(nodes, {**looks, **(observe_workloads(cluster, release, operands) if operands else {})}, policies)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Whoever waits: the cluster, the release, how long, whom it tells how far things are."""
-
-    cluster: Cluster
-    release: Release
-    patience: Patience
-    tell: Callable[[Stage], None]
-    clock: Clock = field(default_factory=Clock)
-
-
-def wait(watch: Watch, wanted: Wanted) -> tuple[Seen, Verdict]:
+def wait(waiting: Waiting, wanted: Wanted) -> tuple[Seen, Verdict]:
     """Returns when all nodes with GPUs show them, or when none has some and none must. Raises UnavailableError, or DeadlineError, whose
     texts say why they do not."""
-    clock, patience = watch.clock, watch.patience
-    begun = clock.now()
-    troubled: float | None = None
-    while True:
-        seen = observe(watch.cluster, watch.release)
-        verdict = decide(seen, wanted)
-        now = clock.now()
-        if verdict.state == DONE:
-            return seen, verdict
-        troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
-        if troubled is not None and now - troubled >= patience.trouble:
-            if not wanted.required and not verdict.bad and not nodes_with_gpus(seen, wanted):
-                return seen, verdict
-            raise _failure(UnavailableError, watch, seen, wanted, verdict.text)
-        if now - begun >= patience.timeout:
-            raise _failure(DeadlineError, watch, seen, wanted, f"{verdict.text} after {patience.timeout:g} s")
-        watch.tell(Stage(verdict.text))
-        clock.sleep(_PAUSE)
+
+    def once() -> tuple[Seen, Verdict]:
+        seen = observe(waiting.cluster, waiting.release)
+        return seen, decide(seen, wanted)
+
+    return patiently(
+        once,
+        waiting,
+        lambda kind, seen, text: _failure(kind, waiting, seen, wanted, text),
+        lambda seen, verdict: not wanted.required and not verdict.bad and not nodes_with_gpus(seen, wanted),
+    )
 
 
-def _failure(kind: type[ServingError], watch: Watch, seen: Seen, wanted: Wanted, text: str) -> ServingError:
-    cluster, release = watch.cluster, watch.release
+def _failure(kind: type[ServingError], waiting: Waiting, seen: Seen, wanted: Wanted, text: str) -> ServingError:
+    cluster, release = waiting.cluster, waiting.release
     logs = {gpu_nodes.name_of(pod): _log(cluster, release, pod) for pod in blamed(seen, wanted)[:_MOST_LOGS]}
     looks = {name: with_logs(cluster, release, each) for name, each in seen.looks.items()}
     events = cluster.items(release.core("events"))

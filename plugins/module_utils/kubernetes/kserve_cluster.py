@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..core.errors import InputError, UnavailableError
 from .cluster import Cluster, Object, part
-from .inspect import Wanted, inspect
+from .inspect import MADE_BY, OURS, Wanted, inspect
 from .kserve import CONTAINER, CURRENT, MODE, MODELS, PODS, PORTS, SERVERLESS, mode_of
 from .kserve_storage import GROUP
 from .rollout import Observed, condition
@@ -152,7 +152,7 @@ def read(cluster: Cluster, name: str, namespace: str, wanted: Wanted, asked: Que
         # Of several revisions, each of which has a Deployment.
         found["replicas"] = replicas(made.observed.pods, made.release)
         found["rollout"] = f"{sum(each['ready'] for each in found['replicas'])} pods of the newest revision are ready"
-    labels = f"app.kubernetes.io/managed-by=serving.triton,app.kubernetes.io/instance={name}"
+    labels = f"{MADE_BY}={OURS},app.kubernetes.io/instance={name}"
     runtimes = cluster.items(f"/apis/{GROUP}/v1alpha1/namespaces/{part(namespace)}/servingruntimes", labelSelector=labels)
     account = cluster.get(f"/api/v1/namespaces/{part(namespace)}/serviceaccounts/{part(name)}")
     known = {
@@ -213,7 +213,7 @@ def _service(made: Made) -> dict[str, Any]:
     annotations = spec.get("annotations") or {}
     return {
         "name": metadata["name"],
-        "ours": (metadata.get("labels") or {}).get("app.kubernetes.io/managed-by") == "serving.triton",
+        "ours": (metadata.get("labels") or {}).get(MADE_BY) == OURS,
         "mode": made.mode,
         "mode_name": _mode_name(made),
         "ready": ready.get("status") == "True",
@@ -239,7 +239,7 @@ def _mode_name(made: Made) -> str:
 def _account(found: Object | None) -> dict[str, Any]:
     if not found:
         return {}
-    ours = (found["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == "serving.triton"
+    ours = (found["metadata"].get("labels") or {}).get(MADE_BY) == OURS
     return {"ours": ours, "secrets": [each["name"] for each in found.get("secrets") or ()]}
 
 

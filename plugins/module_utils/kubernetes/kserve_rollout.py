@@ -4,19 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ..core.errors import DeadlineError, ServingError, UnavailableError
-from ..core.progress import Stage
-from ..core.wait import Clock
-from .cluster import Cluster
+from ..core.errors import ServingError
 from .kserve import PODS, SERVERLESS
 from .kserve_cluster import Made, complaints, look
 from .rollout import DONE, GOING, STUCK, Verdict, condition, explain, in_trouble, judge, new_pods
-from .service import Patience, with_logs, with_models
-
-_PAUSE = 1.0
+from .service import Waiting, failed_rollout, patiently, with_logs, with_models
 
 
 @dataclass(frozen=True)
@@ -75,31 +69,17 @@ def _of_revision(made: Made, goal: Goal) -> Verdict:
     return Verdict(DONE, f"revision {ready} is ready and gets {share} percent of the requests")
 
 
-def wait(
-    cluster: Cluster, goal: Goal, patience: Patience, tell: Callable[[Stage], None], clock: Clock | None = None
-) -> tuple[Made, Verdict]:
+def wait(waiting: Waiting, goal: Goal) -> tuple[Made, Verdict]:
     """Returns when it serves. Raises UnavailableError, or DeadlineError, whose texts say why it does not."""
-    clock = clock or Clock()
-    begun = clock.now()
-    troubled: float | None = None
-    while True:
+    cluster = waiting.cluster
+
+    def once() -> tuple[Made, Verdict]:
         made = look(cluster, goal.name, goal.namespace)
         made = replace(made, observed=with_models(cluster, made.release, made.observed))
-        verdict = assess(made, goal)
-        now = clock.now()
-        if verdict.state == DONE:
-            return made, verdict
-        troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
-        if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
-            raise _failure(UnavailableError, cluster, made, verdict.text)
-        if now - begun >= patience.timeout:
-            raise _failure(DeadlineError, cluster, made, f"{verdict.text} after {patience.timeout:g} s")
-        tell(Stage(verdict.text))
-        clock.sleep(_PAUSE)
+        return made, assess(made, goal)
 
+    def failure(kind: type[ServingError], made: Made, text: str) -> ServingError:
+        observed = with_logs(cluster, made.release, made.observed)
+        return failed_rollout(kind, made.release, text, [*complaints(made, observed.events), *explain(observed)])
 
-def _failure(kind: type[ServingError], cluster: Cluster, made: Made, text: str) -> ServingError:
-    observed = with_logs(cluster, made.release, made.observed)
-    trouble = [*complaints(made, observed.events), *explain(observed)]
-    where = f"{made.release.namespace}/{made.release.name}"
-    return kind(f"the rollout failed: {text}", where=where, remedy="\n".join(trouble), trouble=trouble)
+    return patiently(once, waiting, failure)

@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core.errors import DeadlineError, ServingError, UnavailableError
 from ..core.progress import Stage
@@ -183,6 +183,38 @@ class Waiting:
     clock: Clock = field(default_factory=Clock)
 
 
+_Found = TypeVar("_Found")
+
+
+def patiently(
+    look: Callable[[], tuple[_Found, Verdict]],
+    waiting: Waiting,
+    failure: Callable[[type[ServingError], _Found, str], ServingError],
+    excuse: Callable[[_Found, Verdict], bool] = lambda _found, _verdict: False,
+) -> tuple[_Found, Verdict]:
+    """Looks until a verdict is done. Raises what failure makes of UnavailableError, in trouble that lasts, or of DeadlineError.
+
+    excuse: whether trouble is no failure after all.
+    """
+    clock, patience = waiting.clock, waiting.patience
+    begun = clock.now()
+    troubled: float | None = None
+    while True:
+        found, verdict = look()
+        now = clock.now()
+        if verdict.state == DONE:
+            return found, verdict
+        troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
+        if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
+            if excuse(found, verdict):
+                return found, verdict
+            raise failure(UnavailableError, found, verdict.text)
+        if now - begun >= patience.timeout:
+            raise failure(DeadlineError, found, f"{verdict.text} after {patience.timeout:g} s")
+        waiting.tell(Stage(verdict.text))
+        clock.sleep(_PAUSE)
+
+
 def wait(waiting: Waiting) -> tuple[Observed, Verdict]:
     """Of the collection's chart: returns when every replica is new and ready. Raises UnavailableError, or DeadlineError, whose texts say
     why they are not."""
@@ -227,26 +259,16 @@ def _is_of(value: Object, release: Release) -> bool:
 
 
 def _wait(waiting: Waiting, look: Look) -> tuple[Looks, Verdict]:
-    clock, patience = waiting.clock, waiting.patience
-    begun = clock.now()
-    troubled: float | None = None
-    while True:
-        looks, verdict = look()
-        now = clock.now()
-        if verdict.state == DONE:
-            return looks, verdict
-        troubled = (now if troubled is None else troubled) if verdict.state == STUCK else None
-        if verdict.final or (troubled is not None and now - troubled >= patience.trouble):
-            raise _failure(UnavailableError, waiting, looks, verdict.text)
-        if now - begun >= patience.timeout:
-            raise _failure(DeadlineError, waiting, looks, f"{verdict.text} after {patience.timeout:g} s")
-        waiting.tell(Stage(verdict.text))
-        clock.sleep(_PAUSE)
+    cluster, release = waiting.cluster, waiting.release
+
+    def failure(kind: type[ServingError], looks: Looks, text: str) -> ServingError:
+        trouble = [each for seen in looks.values() for each in explain(with_logs(cluster, release, seen))]
+        return failed_rollout(kind, release, text, trouble)
+
+    return patiently(look, waiting, failure)
 
 
-def _failure(kind: type[ServingError], waiting: Waiting, looks: Looks, text: str) -> ServingError:
-    release = waiting.release
-    trouble = [each for seen in looks.values() for each in explain(with_logs(waiting.cluster, release, seen))]
+def failed_rollout(kind: type[ServingError], release: Release, text: str, trouble: list[str]) -> ServingError:
     return kind(f"the rollout failed: {text}", where=f"{release.namespace}/{release.name}", remedy="\n".join(trouble), trouble=trouble)
 
 

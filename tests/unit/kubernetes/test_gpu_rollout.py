@@ -26,10 +26,10 @@ from ansible_collections.serving.triton.plugins.module_utils.kubernetes.cuda_smo
     places,
 )
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.device_plugin import GPU, Config
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.gpu_cluster import Asked, Watch, checked, inspect, wait
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.gpu_cluster import Asked, checked, inspect, wait
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.gpu_rollout import Seen, Wanted, decide, explanation
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.rollout import DAEMON_SET, DONE, GOING, STUCK, Observed
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.service import Patience, Release
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.service import Patience, Release, Waiting
 
 RELEASE = Release("nvidia-device-plugin", "nvidia-gpu")
 READY = [{"type": "Ready", "status": "True"}]
@@ -163,7 +163,7 @@ def cluster(lists: Mapping[str, list[dict[str, Any]]], denied: str = "") -> Clus
 
 def test_a_cluster_without_gpus_may_be_fine() -> None:
     empty = cluster({"/api/v1/nodes": [node("cpu-1")]})
-    watch = Watch(empty, RELEASE, Patience(600, 30), lambda _stage: None, Passing())
+    watch = Waiting(empty, RELEASE, Patience(600, 30), lambda _stage: None, Passing())
     with pytest.raises(UnavailableError, match="no node of the cluster shows a GPU of NVIDIA's"):
         wait(watch, PLAIN)
     _seen, verdict = wait(watch, Wanted({"default": Config()}, "default", (), required=False))
