@@ -86,7 +86,7 @@ def test_a_failed_upgrade_is_rolled_back(both: Cluster, chart: Path) -> None:
     flag = "--atomic" if both.tools == "helm3" else "--rollback-on-failure"
     place = ("--namespace", "default", "--wait", "--timeout")
     both.helm("install", "demo", chart, *place, "20s")
-    told = both.helm("upgrade", "demo", chart, *place, "2s", flag, "--set", "image=broken:1", rc=1)
+    told = both.helm("upgrade", "demo", chart, *place, "15s", flag, "--set", "image=broken:1", rc=1)
     assert "has been rolled back" in told
     assert both.get("deployment", "demo")["spec"]["template"]["spec"]["containers"][0]["image"] == PAUSE
     both.kubectl("rollout", "status", "deployment/demo", "--timeout=20s")

@@ -54,6 +54,17 @@ def archive(collection: Path, home: Path, tmp_path_factory: pytest.TempPathFacto
     return next(folder.glob("serving-triton-*.tar.gz"))
 
 
+@pytest.fixture(scope="module")
+def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What users install, as Automation Hub looks at it: unpacked, and without this checkout's tests."""
+    folder = tmp_path_factory.mktemp("unpacked") / "ansible_collections" / "serving" / "triton"
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    for arguments in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder
+
+
 def tracked(collection: Path) -> list[str]:
     """The copy's files: others may be written here while the tests run."""
     return subprocess.run(["git", "ls-files"], cwd=collection, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
@@ -63,7 +74,7 @@ def sanity(collection: Path, home: Path, *arguments: str) -> subprocess.Complete
     return copies.run(["ansible-test", "sanity", "--color", "no", "--truncate", "0", *arguments], collection, home, timeout=900)
 
 
-def test_sanity(collection: Path, home: Path) -> None:
+def assert_sane(collection: Path, home: Path) -> None:
     done = sanity(collection, home)
     errors = "\n".join(line for line in done.stdout.splitlines() if line.startswith(("ERROR", "FATAL")))
     assert done.returncode == 0, errors or done.stdout
@@ -71,6 +82,15 @@ def test_sanity(collection: Path, home: Path) -> None:
     ran = set(re.findall(r'^Running sanity test "([\w-]+)"', done.stdout, re.MULTILINE))
     assert len(ran) >= 20, ran
     assert {"validate-modules", "import", "pylint", "pep8", "yamllint", "ansible-doc", "runtime-metadata"} <= ran
+
+
+def test_sanity(unpacked: Path, home: Path) -> None:
+    assert_sane(unpacked, home)
+
+
+@pytest.mark.long
+def test_sanity_of_the_whole_checkout(collection: Path, home: Path) -> None:
+    assert_sane(collection, home)
 
 
 @pytest.mark.long
