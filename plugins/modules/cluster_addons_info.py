@@ -19,17 +19,8 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.cluster.connection
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""

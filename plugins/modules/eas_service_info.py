@@ -50,19 +50,10 @@ requirements:
   - alibabacloud_eas20210701 and alibabacloud-credentials, for O(backend=openapi)
   - eascmd, for O(backend=eascmd); alibabacloud-credentials where neither options nor the environment hold an AccessKey
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.eas
   - serving.triton.eas.shown
   - serving.triton.eas.attributes
-attributes:
-  check_mode:
-    description: Only reads, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: N/A
-  idempotent:
-    description: Changes nothing.
-    support: full
 seealso:
   - module: serving.triton.eas_service
 """

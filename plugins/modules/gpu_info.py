@@ -32,16 +32,8 @@ options:
     description: Whether to ask NVML. V(false) reads files alone, which takes no driver call.
     type: bool
     default: true
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment:
+  - serving.triton.promises.reads
 requirements:
   - nvidia-ml-py, optional
 seealso:

@@ -57,19 +57,10 @@ options:
       - The action of this module gives and reads one, so that the playbook's output tells every few seconds how far the rollout is.
     type: path
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.cluster
   - serving.triton.cluster.connection
   - serving.triton.cluster.attributes
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""

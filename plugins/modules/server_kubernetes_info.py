@@ -34,20 +34,11 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - serving.triton.promises.reads
   - serving.triton.cluster
   - serving.triton.cluster.connection
   - serving.triton.cluster.look
   - serving.triton.cluster.attributes
-attributes:
-  check_mode:
-    description: Reads only, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""
