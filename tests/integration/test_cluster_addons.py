@@ -141,7 +141,7 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster, archiv
     told = run.output.replace("\\n", " ")
     for text in (
         "unknown: cluster_addons_install knows metrics-server", "weak: The credentials for",
-        "may not create namespaces, create clusterroles",
+        "may not create namespaces, create clusterroles.rbac.authorization.k8s.io",
         "archives: cluster_addons_archives lacks keda-2.20.2.tgz", "nobody: prometheus-adapter asks a Prometheus",
         "external: Either KEDA or the adapter",
     ):  # fmt: skip

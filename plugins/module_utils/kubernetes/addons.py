@@ -11,13 +11,20 @@ from typing import Any
 from ..core.errors import UnavailableError
 from .cluster import Cluster, Object, part
 from .helm_release import record_name
-from .inspect import MADE_BY, OURS, may
+from .inspect import MADE_BY, OURS
+from .permissions import Permission, denied
 
-# Group, resource: what all of these addons create.
-_NEEDED = (
-    ("", "namespaces"), ("rbac.authorization.k8s.io", "clusterroles"), ("rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices"),
-)  # fmt: skip
+# What all of these addons create.
+_NEEDED = tuple(
+    Permission(group, resource, "create")
+    for group, resource in (
+        ("", "namespaces"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def survey(cluster: Cluster, *, objects: bool = False) -> dict[str, Any]:
     Who may not install addons may not read all of it either: what is lacking is told then. Else raises UnavailableError for what may not
     be read.
     """
-    lacking = [f"create {name}" for group, name in _NEEDED if not may(cluster, {"group": group, "resource": name, "verb": "create"})]
+    lacking = denied(cluster, _NEEDED)
     try:
         found = _survey(cluster, objects=objects)
     except UnavailableError:

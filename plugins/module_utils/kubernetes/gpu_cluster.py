@@ -15,7 +15,8 @@ from .device_plugin import Config, parse_all, same_everywhere
 from .gpu_rollout import NO_GPUS, Seen, Wanted, blamed, container_of, decide, explanation, lacking
 from .gpu_rollout import gpu_nodes as nodes_with_gpus
 from .helm_release import record_name
-from .inspect import OURS, kinds_of, may
+from .inspect import OURS, kinds_of
+from .permissions import Permission, denied
 from .rollout import DAEMON_SET, Verdict, is_ready
 from .selection import selections
 from .service import Release, Waiting, log_of, observe_workloads, patiently, with_logs
@@ -76,9 +77,9 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
     """What is there, and which labels are to be changed. Raises InputError, and UnavailableError for what may not be read."""
     configs = checked(asked)
     # Before anything may be refused.
-    denied = _denied(cluster, release.namespace) if asked.permissions else []
-    if denied:
-        return {"server": cluster.url, "denied": denied}
+    lacks = denied(cluster, _needed(release.namespace)) if asked.permissions else []
+    if lacks:
+        return {"server": cluster.url, "denied": lacks}
     nodes = cluster.items(_NODES)
     chosen, empty = _chosen(cluster, nodes, asked)
     if asked.runtime_class and cluster.get(f"/apis/node.k8s.io/v1/runtimeclasses/{part(asked.runtime_class)}") is None:
@@ -107,13 +108,8 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _denied(cluster: Cluster, namespace: str) -> list[str]:
-    found = []
-    for group, resource, verb, inside in _NEEDED:
-        attributes = {"group": group, "resource": resource, "verb": verb, **({"namespace": namespace} if inside else {})}
-        if not may(cluster, attributes):
-            found.append(f"{verb} {resource}{'.' + group if group else ''}" + (f" in {namespace}" if inside else ""))
-    return found
+def _needed(namespace: str) -> list[Permission]:
+    return [Permission(group, resource, verb, namespace if inside else "") for group, resource, verb, inside in _NEEDED]
 
 
 def _chosen(cluster: Cluster, nodes: Sequence[Object], asked: Asked) -> tuple[dict[str, str], list[str]]:

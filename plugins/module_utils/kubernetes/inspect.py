@@ -16,6 +16,7 @@ from ..core.wait import Clock
 from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
+from .permissions import Permission, denied
 from .rollout import Observed, is_ready, judge, new_pods
 from .selection import selections
 from .service import Release, key_of, observe, replicas
@@ -74,7 +75,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     """Reads the cluster. Raises UnavailableError for what may not be read; where permissions are asked for, what lacks any is not read."""
     version = cluster.get("/version") or {}
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    lacking = _denied(cluster, release, wanted, create_namespace=namespace is None) if wanted.permissions else []
+    lacking = denied(cluster, _needed(release, wanted, create_namespace=namespace is None)) if wanted.permissions else []
     readable = namespace is not None and not lacking
     if readable and not wanted.kserve:
         wait_for_helm(cluster, release, wanted.lock_timeout)
@@ -200,26 +201,12 @@ def kinds_of(cluster: Cluster, group: str) -> list[str]:
 # --- permissions
 
 
-def _denied(cluster: Cluster, release: Release, wanted: Wanted, *, create_namespace: bool) -> list[str]:
-    """What is lacking, as `verb resource.group`."""
-    namespace, needed = release.namespace, _KSERVE_NEEDED if wanted.kserve else _NEEDED
-    asked = [(group, resource, verb) for group, resource, verbs in needed for verb in verbs]
-    found = [
-        f"{verb} {resource}{'.' + group if group else ''} in {namespace}"
-        for group, resource, verb in asked
-        if not may(cluster, {"namespace": namespace, "group": group, "resource": resource, "verb": verb})
-    ]
-    if create_namespace and not may(cluster, {"group": "", "resource": "namespaces", "verb": "create"}):
-        found.append("create namespaces")
-    return found
-
-
-def may(cluster: Cluster, attributes: Mapping[str, str]) -> bool:
-    resource, _slash, subresource = attributes["resource"].partition("/")
-    spec = {"resourceAttributes": {**attributes, "resource": resource, **({"subresource": subresource} if subresource else {})}}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
-    answer = cluster.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review) or {}
-    return bool((answer.get("status") or {}).get("allowed"))
+def _needed(release: Release, wanted: Wanted, *, create_namespace: bool) -> Iterator[Permission]:
+    for group, resource, verbs in _KSERVE_NEEDED if wanted.kserve else _NEEDED:
+        for verb in verbs:
+            yield Permission(group, resource, verb, release.namespace)
+    if create_namespace:
+        yield Permission("", "namespaces", "create")
 
 
 # --- the release
