@@ -91,7 +91,7 @@ def inspect(cluster: Cluster, release: Release, asked: Asked) -> dict[str, Any]:
     others = _others(cluster, ours)
     return {
         "server": cluster.url,
-        "denied": denied,
+        "denied": lacks,
         "kinds": kinds_of(cluster, "monitoring.coreos.com"),
         "monitor_labels": _monitor_labels(cluster, asked.monitored) if asked.monitored else {},
         "namespace_exists": cluster.get(f"/api/v1/namespaces/{part(release.namespace)}") is not None,

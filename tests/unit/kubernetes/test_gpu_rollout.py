@@ -176,6 +176,8 @@ def test_a_cluster_without_gpus_may_be_fine() -> None:
 def test_permissions_come_before_what_needs_them() -> None:
     asked = Asked({"default": {}}, "default", permissions=True)
     assert inspect(cluster({}, "clusterroles"), RELEASE, asked)["denied"] == ["create clusterroles.rbac.authorization.k8s.io"]
+    allowed = inspect(cluster({}), RELEASE, asked)
+    assert (allowed["denied"], allowed["nodes"]) == ([], [])
 
 
 def test_definitions_go_where_nobody_else_uses_them() -> None:
