@@ -95,6 +95,8 @@ def test_the_role_keeps_its_promise(tmp_path: Path, public_folder: Path) -> None
         keep(promise, workspace)
 
 
+# Without `long` a newcomer of test_fresh_clone is such a user.
+@pytest.mark.long
 @pytest.mark.skipif(not ROOT, reason="the test before runs as an ordinary user already")
 def test_an_ordinary_user_needs_no_root(tmp_path: Path, public_folder: Path) -> None:
     """A user of this machine becomes the server's: nothing of the role asks for root, and all of it lies in the user's home."""
