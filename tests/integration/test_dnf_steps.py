@@ -48,6 +48,26 @@ PROGRAM = """#!/bin/sh
 echo "$*" >> "$0.argv"
 """
 
+PLAN: dict[str, Any] = {
+    "manager": "dnf",
+    "branch": 580,
+    "kind": "open",
+    "stream": "580-open",
+    "headers": ["kernel-devel-matched"],
+    "exact_headers": ["kernel-devel-5.14.0-1.el9.x86_64", "kernel-devel-gone"],
+    "packages": ["kmod-nvidia-open-dkms-580.95.05"],
+    "names": ["kmod-nvidia-open-dkms"],
+    "fabric": ["nvidia-fabricmanager", "nvlsm"],
+}
+DRIVER: dict[str, Any] = {
+    "__gpu_driver_plan": PLAN,
+    "__gpu_driver_key_needed": False,
+    "__gpu_driver_gpu": {"driver": {"installed": "570.86.15", "branch": 570, "installed_kind": "open", "packages": []}},
+    "__gpu_driver_after": {"driver": {"installed": "580.95.05"}},
+    "__gpu_driver_record": {"packages": ["dkms", "kmod-nvidia-open-dkms", "other"], "held": [], "before": []},
+    "gpu_driver_hold": True,
+}
+
 
 def key(name: str) -> tuple[str, str]:
     """An armored key, and its fingerprint."""
@@ -141,34 +161,15 @@ def test_the_driver_and_the_toolkit_come_and_go_by_dnf(host: Host) -> None:
     library.mkdir()
     (library / "dnf.py").write_text(DNF.replace("@calls@", str(calls)))
     installed = {"nvidia-container-toolkit": [], "dkms": [], "kmod-nvidia-open-dkms": []}
-    plan = {
-        "manager": "dnf",
-        "branch": 580,
-        "kind": "open",
-        "stream": "580-open",
-        "headers": ["kernel-devel-matched"],
-        "exact_headers": ["kernel-devel-5.14.0-1.el9.x86_64", "kernel-devel-gone"],
-        "packages": ["kmod-nvidia-open-dkms-580.95.05"],
-        "names": ["kmod-nvidia-open-dkms"],
-        "fabric": ["nvidia-fabricmanager", "nvlsm"],
-    }
-    driver = {
-        "__gpu_driver_plan": plan,
-        "__gpu_driver_key_needed": False,
-        "__gpu_driver_gpu": {"driver": {"installed": "570.86.15", "branch": 570, "installed_kind": "open", "packages": []}},
-        "__gpu_driver_after": {"driver": {"installed": "580.95.05"}},
-        "__gpu_driver_record": {"packages": ["dkms", "kmod-nvidia-open-dkms", "other"], "held": [], "before": []},
-        "gpu_driver_hold": True,
-    }
     toolkit = {"container_toolkit_version": "1.18.0"}
-    steps = [host.role("serving.triton.gpu_driver", name, **driver) for name in ("install_dnf", "fabric_dnf", "absent_dnf")]
+    steps = [host.role("serving.triton.gpu_driver", name, **DRIVER) for name in ("install_dnf", "fabric_dnf", "absent_dnf")]
     steps += [host.role("serving.triton.container_toolkit", name, **toolkit) for name in ("install_dnf", "absent_dnf")]
     facts = {"ansible_pkg_mgr": "dnf", "ansible_packages": installed, "package_repository_result": {"changed": False}, "cacheable": True}
     done = host.run([{"name": "Know", "ansible.builtin.set_fact": facts}, *steps])
     assert done.rc == 0, done.tail()
     assert not done.warnings
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert [call["list"] for call in asked if "list" in call] == plan["exact_headers"]
+    assert [call["list"] for call in asked if "list" in call] == PLAN["exact_headers"]
     names = [(call["state"], call["name"]) for call in asked if "name" in call]
     assert names[0] == (
         "latest",
