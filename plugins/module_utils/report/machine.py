@@ -142,7 +142,7 @@ def _kernels(info: Info) -> Iterator[Finding]:
         yield Finding("kernels", OK, f"the newest kernel, {newest['release']}, has the nvidia module {newest['module']}")
         return
     missing = " and no headers" if info["dkms"]["modules"] and not newest["headers"] else ""
-    remedy = f"Install linux-headers of {newest['release']} and run dkms autoinstall." if missing else _INSTALL
+    remedy = f"Install its headers and run dkms autoinstall --kernelver {newest['release']}." if missing else _INSTALL
     yield Finding(
         "kernels", WARN, f"the newest kernel, {newest['release']}, has no nvidia module{missing}: its boot will be without GPU", remedy
     )

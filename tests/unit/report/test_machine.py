@@ -105,7 +105,7 @@ def test_a_module_that_failed_is_a_finding() -> None:
             "kernels",
             WARN,
             f"{NEXT}, has no nvidia module and no headers",
-            "linux-headers",
+            "dkms autoinstall --kernelver 6.1.0-31-amd64",
         ),
         (lambda path: healthy(path).kernel(NEXT, module="550.90.07"), "kernels", OK, f"{NEXT}, has the nvidia module 550.90.07", ""),
         (
