@@ -465,6 +465,21 @@ from ..module_utils.module import PlannedService, run_plan
 from ..module_utils.stores.progress_file import progress_in
 
 
+class Module(AnsibleModule):
+    """Ansible writes the call into the system's log before anything else can mask what a configuration hides in it."""
+
+    def _log_invocation(self) -> None:
+        from ..module_utils.core.redaction import Redactor
+        from ..module_utils.eas.wanted import secrets_in
+
+        given = self.params["config"]
+        self.params["config"] = Redactor(secrets_in(given or {})).value(given)
+        try:
+            super()._log_invocation()
+        finally:
+            self.params["config"] = given
+
+
 def build(module: AnsibleModule, tell: Any) -> PlannedService[Any]:
     # Imported here: options that are wrong are told without loading any of it.
     from ..module_utils.eas.build import build_service
@@ -481,7 +496,7 @@ def build(module: AnsibleModule, tell: Any) -> PlannedService[Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=service_spec(), supports_check_mode=True)
+    module = Module(argument_spec=service_spec(), supports_check_mode=True)
     with progress_in(module.params["progress_file"]) as tell:
         run_plan(module, lambda: build(module, tell))
 

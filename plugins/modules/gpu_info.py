@@ -189,6 +189,12 @@ fabric:
       description: The installed fabric manager's version, empty for none.
       type: str
       sample: 550.90.07
+    manager_running:
+      description:
+        - Whether the fabric manager runs, by its process.
+        - V(null) where none is needed, and where processes are not to be seen, as in an image.
+      type: bool
+      sample: true
 driver:
   description: The driver.
   type: dict

@@ -282,6 +282,27 @@ def test_what_passes_is_tried_again(fault: Fault, keys: EasServer) -> None:
     assert run(keys, name="digits", state="absent")["status"] == "Absent"
 
 
+@every_backend
+def test_a_change_whose_answer_is_lost_is_not_held_against_itself(backend: str, keys: EasServer, eascmd: Eascmd) -> None:
+    keys.make(triton_config("digits"))
+    keys.services.pace = QUICK
+    base = {**keys.options(backend=backend, eascmd_path=str(eascmd.path)), "name": "digits"}
+    # A further attempt is refused: the state does not allow it any more, or the version is the one in use.
+    for action, expected, wanted in (
+        ("StopService", "Stopped", {"state": "stopped"}),
+        ("StartService", "Running", {"state": "started"}),
+        ("UpdateService", "Running", {"cpu": 9.0}),
+        ("UpdateServiceVersion", "Running", {"version": 1}),
+    ):
+        keys.faults.append(Fault("lost", action=action))
+        done = run_service(service_options(**base, **wanted))
+        assert (done.get("failed"), done.get("status")) == (None, expected), done
+        assert len(keys.requests(action)) > 1
+    keys.faults.append(Fault("lost", action="RestartService" if backend == "openapi" else "DeleteServiceInstances"))
+    done = run_service(service_options(**base, state="restarted"))
+    assert (done.get("failed"), done.get("status")) == (None, "Running"), done
+
+
 def test_the_chain_of_credentials_is_asked(keys: EasServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in keys.environment:
         monkeypatch.delenv(name, raising=False)

@@ -84,6 +84,18 @@ def test_the_controller_is_never_rebooted(tmp_path: Path, elsewhere: Workspace, 
     assert reboots(Workspace(tmp_path / "local").run(load("another machine's", policy), "--check")) == []
 
 
+@pytest.mark.parametrize(("reason", "rc"), [(REASON, 2), ("nouveau holds the GPU", 0)])
+def test_a_reboot_that_changed_nothing_is_an_error(tmp_path: Path, reason: str, rc: int) -> None:
+    values = {
+        "__gpu_driver_after": {"kernels": [], "kernel": "6.1.0", "driver": {**DRIVER, "pending": "reboot", "reason": REASON}},
+        "__gpu_driver_reboot_reason": reason,
+        "__gpu_driver_foretold_install": False,
+    }
+    done = Workspace(tmp_path / "work").run(step("rebooted", values))
+    assert done.rc == rc, done.tail()
+    assert ("One more reboot does not help" in done.output) == bool(rc)
+
+
 class Firmware:
     """A folder with a mokutil, and a certificate of dkms."""
 
@@ -146,8 +158,13 @@ def kernel(release: str, module: str = "") -> dict[str, Any]:
             ["6.12.1", "error: implicit declaration", "newer gpu_driver_branch"],
         ),
         (
-            {"kernels": [kernel("6.12.1"), kernel("6.1.0", "580.95.05")], "dkms": {"failed": []}},
-            ["without one: 6.12.1", "dkms autoinstall"],
+            {"kernels": [kernel("6.1.0", "580.95.05"), {**kernel("6.12.1"), "running": False}], "dkms": {"failed": []}},
+            ["without one: 6.12.1", "dkms autoinstall --kernelver 6.12.1"],
+        ),
+        # A kernel that does not boot on its own needs none, as dkms builds none for it.
+        (
+            {"kernels": [{**kernel("5.10.0"), "running": False}, kernel("6.1.0", "580.95.05")], "dkms": {"failed": []}},
+            [],
         ),
         ({"kernels": [kernel("6.1.0", "570.86.15")], "dkms": {"failed": []}}, ["modules of another version: 570.86.15"]),
         ({"kernels": [], "dkms": {"failed": []}}, ["There are headers for no kernel"]),
@@ -166,11 +183,20 @@ def kernel(release: str, module: str = "") -> dict[str, Any]:
     ],
 )
 def test_a_module_that_is_missing_is_told_with_its_reason(tmp_path: Path, after: dict[str, Any], told: list[str]) -> None:
+    dkms = tmp_path / "bin" / "dkms"
+    dkms.parent.mkdir()
+    dkms.write_text('#!/bin/sh\necho "$*" >> "$0.argv"\nexit 1\n')
+    dkms.chmod(0o755)
     log = tmp_path / "make.log"
     log.write_text("CC nvidia.o\nerror: implicit declaration of function\n")
     failed = [str(log) for _each in after["dkms"]["failed"]]
     known = {"driver": DRIVER, "kernel": "6.12.1", **after, "dkms": {"failed": failed}}
-    done = Workspace(tmp_path / "work").run(step("verify", {"__gpu_driver_after": known, "__gpu_driver_plan": PLAN}))
-    assert done.rc == 2
+    values = {"__gpu_driver_after": known, "__gpu_driver_plan": PLAN}
+    done = Workspace(tmp_path / "work").run(step("verify", values, environment={"PATH": f"{dkms.parent}:/usr/sbin:/usr/bin:/sbin:/bin"}))
+    booting = [each["release"] for each in after["kernels"] if each["headers"] and not each["module"] and each["release"] != "5.10.0"]
+    argv = dkms.with_suffix(".argv")
+    asked = argv.read_text().splitlines() if argv.exists() else []
+    assert asked == [f"autoinstall --kernelver {release}" for release in booting]
+    assert done.rc == (2 if told else 0), done.tail()
     message = " ".join(task.message for task in done.tasks if task.status == "failed")
     assert not [text for text in told if text not in " ".join(message.split())], message

@@ -88,6 +88,12 @@ class Machine:
         self.file(f"/sys/class/infiniband/{name}/device/vpd", b"\x82\x2a\x00Nvidia ConnectX-7\x90\x20\x00V1 SMDL=SW_MNG\x78")
         return self.file("/sys/class/infiniband/mlx5_0/device/vpd", b"\x82\x2a\x00Nvidia ConnectX-7\x90\x20\x00V1 \x78")
 
+    def processes(self, *names: str) -> Machine:
+        """Processes as procfs shows them, beside the first one; the kernel cuts their names."""
+        for number, name in enumerate(("systemd", *names)):
+            self.file(f"/proc/{number * 100 or 1}/comm", f"{name[:15]}\n")
+        return self
+
     def loaded(self, version: str, kind: str = "proprietary", board: str = "") -> Machine:
         """The driver's module is loaded. board: what the driver calls the first GPU."""
         name = {"open": "UNIX Open Kernel Module for x86_64", "proprietary": "UNIX x86_64 Kernel Module"}[kind]

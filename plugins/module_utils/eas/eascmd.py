@@ -77,7 +77,7 @@ class EasCmd:
 
     def create(self, config: Config) -> None:
         with private_file(json.dumps(config)) as path:
-            once(lambda: self._try(config["metadata"]["name"], "create", path), (ConflictError,), self._policy, self._clock)
+            self._once((ConflictError,), config["metadata"]["name"], "create", path)
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         if replace:
@@ -95,21 +95,22 @@ class EasCmd:
         self.update(service.name, {"labels": {**service.labels, **labels}}, replace=bool(gone))
 
     def switch(self, name: str, version: int) -> None:
-        self._change(name, "version", name, str(version))
+        # The version in use is not one to switch to.
+        self._once((ConflictError, InputError), name, "version", name, str(version))
 
     def start(self, name: str) -> None:
-        self._change(name, "start", name)
+        self._once((ConflictError,), name, "start", name)
 
     def stop(self, name: str) -> None:
-        self._change(name, "stop", name)
+        self._once((ConflictError,), name, "stop", name)
 
     def restart(self, name: str) -> None:
         found = ",".join(each["name"] for each in self.instances(name))
         if found:
-            self._change(name, "dw", name, found)
+            self._once((ConflictError,), name, "dw", name, found)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try(name, "delete", name), (AbsentError, ConflictError), self._policy, self._clock)
+        self._once((AbsentError, ConflictError), name, "delete", name)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:  # noqa: ARG002 - the protocol's
         raise InputError("eascmd cannot release", where=name, remedy="Use backend: openapi.")
@@ -121,6 +122,10 @@ class EasCmd:
 
     def _change(self, where: str, *arguments: str) -> None:
         retry(lambda: self._try(where, *arguments), self._policy, self._clock)
+
+    def _once(self, done: tuple[type[ServingError], ...], where: str, *arguments: str) -> None:
+        """For what fails as `done` says where it was carried out already, and its answer lost."""
+        once(lambda: self._try(where, *arguments), done, self._policy, self._clock)
 
     def _try(self, where: str, *arguments: str) -> None:
         """An [OK] line is the client's word that EAS accepted the change; what follows is its waiting, which is ours."""

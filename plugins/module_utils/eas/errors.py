@@ -55,6 +55,7 @@ _KNOWN: Mapping[str, tuple[type[ServingError], str, str]] = {
     "Conflict.ServiceExists": (ConflictError, "a service of this name exists already", "Run this again, or choose another name."),
     "Conflict.ServiceDeleting": (ConflictError, "the service is being deleted", "Run this again once it is gone."),
     "InvalidServiceStatus": (ConflictError, "the service's state does not allow it now", "Run this again once it has settled."),
+    "InvalidInstance.NotFound": (ConflictError, "an instance of the service is not there any more", "Run this again."),
     TLS: (UnavailableError, "the endpoint's certificate is not trusted", "Give ca_path with the authority that signed it."),
     "InvalidParameter": (InputError, "EAS refuses the configuration", "Correct it as the message says."),
 }

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..core.errors import ConflictError, ServingError
+from ..core.errors import ConflictError, InputError, ServingError
 from ..core.redaction import Redactor
 from ..core.wait import Clock, RetryPolicy, retry
 from .attempts import once
@@ -101,11 +101,8 @@ class OpenApi:
     # --- changes
 
     def create(self, config: Config) -> None:
-        name = config["metadata"]["name"]
         body = json.dumps(config)
-        once(
-            lambda: self._try("create_service", None, name, request="CreateService", body=body), (ConflictError,), self._policy, self._clock
-        )
+        self._once((ConflictError,), "create_service", None, config["metadata"]["name"], request="CreateService", body=body)
 
     def update(self, name: str, config: Config, *, replace: bool) -> None:
         kind = "replace" if replace else "merge"
@@ -116,7 +113,7 @@ class OpenApi:
 
     def autoscale(self, service: Service, rule: Config | None) -> None:
         if rule is None:
-            once(lambda: self._try("delete_service_auto_scaler", service.name, service.name), (AbsentError,), self._policy, self._clock)
+            self._once((AbsentError,), "delete_service_auto_scaler", service.name, service.name)
             return
         kind = "Update" if service.autoscaler else "Create"
         strategies = [{"metric_name": each["metricName"], "threshold": each["threshold"]} for each in rule["scaleStrategies"]]
@@ -131,19 +128,21 @@ class OpenApi:
             self._call("delete_service_label", service.name, request="DeleteServiceLabel", keys=gone)
 
     def switch(self, name: str, version: int) -> None:
-        self._call("update_service_version", name, request="UpdateServiceVersion", version=version)
+        # The version in use is not one to switch to.
+        done = (ConflictError, InputError)
+        self._once(done, "update_service_version", name, name, request="UpdateServiceVersion", version=version)
 
     def start(self, name: str) -> None:
-        self._call("start_service", name)
+        self._once((ConflictError,), "start_service", name, name)
 
     def stop(self, name: str) -> None:
-        self._call("stop_service", name)
+        self._once((ConflictError,), "stop_service", name, name)
 
     def restart(self, name: str) -> None:
-        self._call("restart_service", name)
+        self._once((ConflictError,), "restart_service", name, name)
 
     def delete(self, name: str) -> None:
-        once(lambda: self._try("delete_service", name, name), (AbsentError, ConflictError), self._policy, self._clock)
+        self._once((AbsentError, ConflictError), "delete_service", name, name)
 
     def release(self, name: str, weight: int | None, traffic_state: str | None) -> None:
         self._call("release_service", name, request="ReleaseService", weight=weight, traffic_state=traffic_state)
@@ -155,6 +154,10 @@ class OpenApi:
 
     def _call(self, operation: str, name: str | None, where: str = "", **arguments: Any) -> dict[str, Any]:
         return retry(lambda: self._try(operation, name, where or name or self.region, **arguments), self._policy, self._clock)
+
+    def _once(self, done: tuple[type[ServingError], ...], operation: str, name: str | None, where: str, **arguments: Any) -> None:
+        """For what fails as `done` says where it was carried out already, and its answer lost."""
+        once(lambda: self._try(operation, name, where, **arguments), done, self._policy, self._clock)
 
     def _try(self, operation: str, name: str | None, where: str, **arguments: Any) -> dict[str, Any]:
         path = () if name is None else (self.region, name)

@@ -45,7 +45,7 @@ class Wanted:
     source: distribution, cuda or folder. branch: such as 580, 0 for the source's own choice. kind: open or proprietary.
     profile: compute or full.
     precompiled: whether to take signed modules that were built already, where the source has them. flavours: of the installed kernels.
-    headers: whether headers are wanted for the kernels named by `kernels`, beside those of the flavours.
+    kernels: those that headers are wanted for beside those of the flavours.
     fabric, nvlink5: whether NVSwitches need the fabric manager, and the subnet manager of fifth-generation NVLink.
     """
 
@@ -89,7 +89,6 @@ PLATFORMS: Mapping[str, Platform] = {
         Platform("debian13", "apt", "debian", "trixie", {550: "", 535: "tesla-535"}),
         Platform("ubuntu2204", "apt", "ubuntu", "jammy", {580: "", 595: "", 615: ""}, ended=_UBUNTU_ENDED),
         Platform("ubuntu2404", "apt", "ubuntu", "noble", {580: "", 595: "", 615: ""}, ended=_UBUNTU_ENDED),
-        Platform("rhel8", "dnf", "rhel", "8", {}),
         Platform("rhel9", "dnf", "rhel", "9", {}),
     )
 }
@@ -103,6 +102,12 @@ def platform_of(distribution: str, version: str) -> Platform:
     name: str = {"Debian": f"debian{major}", "Ubuntu": f"ubuntu{version.replace('.', '')}"}.get(distribution, "")
     if distribution in _RHEL:
         name = f"rhel{major}"
+    if name == "rhel8":
+        raise InputError(
+            "ansible-core cannot install packages there: dnf's bindings are for Python 3.6 alone, and its modules need 3.8 or newer",
+            where=f"{distribution} {version}",
+            remedy="Take release 9.",
+        )
     if name not in PLATFORMS:
         raise InputError(
             "the driver's packages of this distribution are not known",
@@ -150,8 +155,7 @@ def _with_headers(platform: Platform, wanted: Wanted, found: Packages) -> Packag
     if not found.dkms:
         return found
     if platform.manager == "dnf":
-        general = ("kernel-devel-matched", "kernel-headers") if platform.release == "9" else ("kernel-devel", "kernel-headers")
-        return replace(found, headers=general, exact=tuple(map(_devel, wanted.kernels)))
+        return replace(found, headers=("kernel-devel-matched", "kernel-headers"), exact=tuple(map(_devel, wanted.kernels)))
     fallback = "generic" if platform.system == "ubuntu" else _DEBIAN_ARCHITECTURES.get(wanted.architecture, wanted.architecture)
     flavours = wanted.flavours or (fallback,)
     exact = tuple(f"linux-headers-{release}" for release in wanted.kernels)
@@ -227,7 +231,9 @@ def _ubuntu(platform: Platform, wanted: Wanted) -> Packages:
     else:
         driver = (f"nvidia-headless-{name}", tools)
     # nvidia-driver-* would be content with DKMS; the modules that were built already come in beside it and take precedence.
-    modules = tuple(f"linux-modules-nvidia-{name}-{flavour}" for flavour in wanted.flavours or ("generic",)) if wanted.precompiled else ()
+    # The flavour `virtual` is the generic kernel with fewer modules beside it, and has no packages of NVIDIA's.
+    flavours = dict.fromkeys(re.sub(r"^virtual\b", "generic", flavour) for flavour in wanted.flavours or ("generic",))
+    modules = tuple(f"linux-modules-nvidia-{name}-{flavour}" for flavour in flavours) if wanted.precompiled else ()
     return Packages((*driver, *modules), fabric=fabric, dkms=not wanted.precompiled, signed=wanted.precompiled, branch=branch)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from ..core.errors import ConflictError, InputError
 from . import driver_packages as packages
 from . import driver_sources as sources
-from .chips import OPEN, PROPRIETARY, kinds_in
+from .chips import DEFAULT_OPEN, OPEN, PROPRIETARY, kinds_in
+from .compatibility import gpus_of, preferred
 from .driver_packages import Platform, Wanted
 
-# NVIDIA's advice from Turing on comes first.
 KINDS = (OPEN, PROPRIETARY)
 _VERSION = re.compile(r"\d{3,}(\.\d+)+")
 # Packages of the driver that have versions of their own.
@@ -106,30 +106,46 @@ def _wanted(platform: Platform, machine: Mapping[str, Any], options: Mapping[str
         )
     fabric = gpu["fabric"]
     needed = bool(fabric["manager_needed"]) if options["fabric_manager"] == "auto" else options["fabric_manager"] == "always"
+    nvlink5 = needed and bool(fabric["nvlink_managers"])
     source = options["source"]
     if source == "auto":
-        # The distribution's packages come signed or with its own support; where it has none, or no fabric manager, NVIDIA's do.
-        source = "cuda" if platform.system == "rhel" or (needed and platform.system == "debian") else "distribution"
+        # The distribution's packages come signed or with its own support.
+        source = "cuda" if _lacking(platform, gpu["gpus"], needed, nvlink5) else "distribution"
     if source == "cuda" and not branch:
         # The newest would be one that drives none of the older GPUs.
         branch = min((each["last_branch"] for each in gpu["gpus"] if each["last_branch"]), default=0)
     return Wanted(
         source=source,
         branch=branch,
-        kind=_kind(platform, source, branch or (next(iter(platform.branches), 0) if source == "distribution" else 0), gpu["gpus"], options),
+        kind=_kind(branch or (next(iter(platform.branches), 0) if source == "distribution" else 0), gpu["gpus"], options["kernel_module"]),
         profile=options["profile"],
         precompiled=bool(options["precompiled"]),
         architecture=machine["architecture"],
         flavours=tuple(packages.kernel_flavours(machine["installed"])) if platform.manager == "apt" else (),
-        kernels=tuple(kernel["release"] for kernel in gpu["kernels"] if kernel["image"] and not kernel["headers"]),
+        kernels=tuple(kernel["release"] for kernel in _booting(gpu["kernels"]) if not kernel["headers"]),
         fabric=needed,
-        nvlink5=needed and bool(fabric["nvlink_managers"]),
+        nvlink5=nvlink5,
     )
 
 
-def _kind(platform: Platform, source: str, branch: int, gpus: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
-    """open or proprietary: what every GPU can be driven by, the open one first, as NVIDIA advises from Turing on."""
-    asked = options["kernel_module"]
+def _lacking(platform: Platform, gpus: Sequence[Mapping[str, Any]], fabric: bool, nvlink5: bool) -> bool:
+    """Whether a distribution has no driver, none that is new enough, or not what NVSwitches need: fabric manager or subnet manager."""
+    if not platform.branches or (fabric and platform.system == "debian") or nvlink5:
+        return True
+    return any(max(platform.branches) < each.first_branch for each in gpus_of(gpus))
+
+
+def _booting(kernels: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The running kernel and the newest, which boots next. dkms builds for no others on its own."""
+    images = [kernel for kernel in kernels if kernel["image"]]
+    return [kernel for kernel in images if kernel["running"] or kernel is images[-1]]
+
+
+def _kind(branch: int, gpus: Sequence[Mapping[str, Any]], asked: str) -> str:
+    """open or proprietary: what every GPU can be driven by, the open one first where it is NVIDIA's default.
+
+    Before it was, it refused GPUs that are not for data centres.
+    """
     known = [gpu for gpu in gpus if gpu["modules"]]
     offered = kinds_in(branch, KINDS) if branch else KINDS
     able = [kind for kind in offered if all(kind in gpu["modules"] for gpu in known)]
@@ -155,10 +171,9 @@ def _kind(platform: Platform, source: str, branch: int, gpus: Sequence[Mapping[s
                 where=f"gpu_driver_kernel_module {asked}",
                 remedy=f"Set it to auto or {able[0]}.",
             )
-        return str(asked)
-    # Debian's further branches have no open module, and Debian 12 gives it no security updates.
-    better_not = source == "distribution" and platform.system == "debian" and bool(platform.branches.get(branch) or platform.open_from)
-    return "proprietary" if better_not and "proprietary" in able else able[0]
+        return asked
+    # 0 stands for the source's newest.
+    return preferred(able, branch or DEFAULT_OPEN)
 
 
 def _refuse_ended(branch: int, gpus: Sequence[Mapping[str, Any]]) -> None:

@@ -27,7 +27,7 @@ _KEYS: Mapping[str, tuple[str, str]] = {
 }
 # DKMS for RHEL is in EPEL alone, of which nothing else is wanted.
 _EPEL = "https://dl.fedoraproject.org/pub/epel"
-_EPEL_FINGERPRINTS = {"8": "94E279EB8D8F25B21810ADF121EA45AB2F86D6A1", "9": "FF8AD1344597106ECE813B918A3872BF3228467C"}
+_EPEL_FINGERPRINTS = {"9": "FF8AD1344597106ECE813B918A3872BF3228467C"}
 # Components of the distribution that the driver needs.
 _COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "debian": ("contrib", "non-free", "non-free-firmware"),

@@ -21,6 +21,7 @@ from .toml_edit import MISSING, get, put
 ENGINES = ("docker", "containerd", "crio")
 # containerd's plugin for Kubernetes, by the version of the file.
 _CRI = {1: "cri", 2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
+_RUNC, _RUNC_TYPE = "runc", "io.containerd.runc.v2"
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,15 @@ def _containerd(document: Mapping[str, Any], wanted: Wanted) -> list[tuple[tuple
     cri = ("plugins", _CRI[version])
     # The new runtime behaves as the usual one does, cgroups by systemd included.
     usual = get(document, (*cri, "containerd", "default_runtime_name"))
-    usual = usual if isinstance(usual, str) and usual != wanted.name else "runc"
+    usual = usual if isinstance(usual, str) and usual != wanted.name else _RUNC
     like = get(document, (*cri, "containerd", "runtimes", usual))
-    like = like if isinstance(like, Mapping) else {}
     runtime = (*cri, "containerd", "runtimes", wanted.name)
     values: dict[tuple[str, ...], Any] = {} if document else {("version",): 2}
-    values[(*runtime, "runtime_type")] = "io.containerd.runc.v2"
+    if like is MISSING and usual == _RUNC:
+        # containerd 1 takes the runtimes of a file in place of its own, where runc is the default.
+        values[(*cri, "containerd", "runtimes", _RUNC, "runtime_type")] = _RUNC_TYPE
+    like = like if isinstance(like, Mapping) else {}
+    values[(*runtime, "runtime_type")] = _RUNC_TYPE
     values.update({(*runtime, key): value for key, value in like.items() if not isinstance(value, Mapping)})
     values.update({(*runtime, "options", key): value for key, value in (like.get("options") or {}).items()})
     values[(*runtime, "options", "BinaryName")] = wanted.runtime

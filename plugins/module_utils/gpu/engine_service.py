@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..core.plan import Action, Plan
 from . import engine_config
 from .engine_config import Record, Wanted
+from .engine_shown import shown
 
 # How each engine checks a file. CRI-O has no such command.
 _CHECKS: dict[str, tuple[str, ...]] = {"docker": ("--validate", "--config-file={}"), "containerd": ("--config={}", "config", "dump")}
@@ -66,12 +67,13 @@ class EngineService:
         text = record.written if record and record.edits else owned
         if self._same(text, actual.text):
             if self._wanted or actual.record is None:
-                return Plan(before=actual.text or "", after=actual.text or "")
+                same = shown(place.engine, actual.text)
+                return Plan(before=same, after=same)
             # Somebody else took the settings away; the record goes too.
             return Plan((Action("forget", place.path, {"text": actual.text, "record": None, "restart": False}),))
         verb = "remove" if text is None else ("configure" if self._wanted else "restore")
         data = {"text": text, "record": record, "restart": True}
-        return Plan((Action(verb, place.path, data),), actual.text or "", text or "")
+        return Plan((Action(verb, place.path, data),), shown(place.engine, actual.text), shown(place.engine, text))
 
     def _same(self, text: str | None, actual: str | None) -> bool:
         """Equal in meaning: what somebody rearranged is left alone."""

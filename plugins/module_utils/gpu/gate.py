@@ -18,6 +18,7 @@ _PENDING = {
     BUILD: "Install the headers of the running kernel and run dkms autoinstall, or reboot into a kernel that has the module.",
 }
 INSTALL = "Install it with the role serving.triton.gpu_driver."
+_START_FABRIC_MANAGER = "Start it: systemctl enable --now nvidia-fabricmanager.service; its journal tells why it ended."
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,18 @@ def _driver(image: str, info: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("driver", image, reason, _PENDING.get(driver["pending"], _PENDING[LOAD]))
     elif not driver["loaded"]:
         yield Problem("driver", image, "there is no driver for the GPU", INSTALL)
+    if fabric.get("manager_needed") and driver["loaded"]:
+        yield from _fabric(image, driver["loaded"], fabric)
+
+
+def _fabric(image: str, loaded: str, fabric: Mapping[str, Any]) -> Iterator[Problem]:
     version = fabric.get("manager_version", "")
-    if fabric.get("manager_needed") and driver["loaded"] and version != driver["loaded"]:
+    what = f"the NVSwitches need the fabric manager {loaded}, and"
+    if version != loaded:
         there = f"the installed one is {version}" if version else "none is installed"
-        what = f"the NVSwitches need the fabric manager {driver['loaded']}, and {there}"
-        yield Problem("driver", image, what, f"Install the fabric manager of version {driver['loaded']}.")
+        yield Problem("driver", image, f"{what} {there}", f"Install the fabric manager of version {loaded}.")
+    elif fabric.get("manager_running") is False:
+        yield Problem("driver", image, f"{what} it does not run", _START_FABRIC_MANAGER)
 
 
 def _image(table: Table, image: str, info: Mapping[str, Any]) -> Iterator[Problem]:

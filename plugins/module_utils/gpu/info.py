@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from . import boot, cdi, dkms, packages, pci
+from . import boot, cdi, dkms, packages, pci, processes
 from .chips import in_order
 from .driver import Seen, driver
 from .kernels import kernels
@@ -24,6 +24,7 @@ from .versions import natural
 # nvidia-smi takes seconds per GPU while the persistence daemon is off, and hangs with a GPU that is broken.
 _SECONDS = 60
 _TOOLKITS = "/usr/local"
+_FABRIC_MANAGER = "nv-fabricmanager"
 
 
 def run(command: Sequence[str]) -> str:
@@ -65,7 +66,11 @@ def inspect(request: Request, runner: Runner = run) -> dict[str, Any]:
         "present": bool(found),
         "gpus": found,
         "generations": in_order(each["generation"] for each in found),
-        "fabric": {**pci.fabric(tree, found), "manager_version": packages.fabric_manager(installed)},
+        "fabric": (fabric := pci.fabric(tree, found))
+        | {
+            "manager_version": packages.fabric_manager(installed),
+            "manager_running": processes.runs(tree, _FABRIC_MANAGER) if fabric["manager_needed"] else None,
+        },
         "driver": driver(tree, installed, Seen(found, there, built, nouveau, release)),
         "kernel": release,
         "kernels": there,

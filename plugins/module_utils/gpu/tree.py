@@ -81,14 +81,14 @@ class Tree:
             return []
 
     def raw(self, path: str) -> bytes:
-        """A file's content; empty where there is none."""
+        """A file's content; empty where there is none, or no process any more that it is of."""
         try:
             with open(self.path(path), "rb", buffering=0) as handle:
                 content = bytearray()
                 while len(content) < _MOST_BYTES and (chunk := handle.read(_CHUNK)):
                     content += chunk
                 return bytes(content)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return b""
         except OSError as error:
             self._tell(path, error)

@@ -14,6 +14,7 @@ Info = Mapping[str, Any]
 
 _INSTALL = "Run the role serving.triton.gpu_driver."
 _TOOLKIT = "Run the role serving.triton.container_toolkit."
+_START_FABRIC_MANAGER = "Start it: systemctl enable --now nvidia-fabricmanager.service; its journal tells why it ended."
 _PENDING = {
     "reboot": "Reboot the machine.",
     "load": "Load it with modprobe nvidia, or reboot; where that fails, dmesg says why.",
@@ -141,7 +142,7 @@ def _kernels(info: Info) -> Iterator[Finding]:
         yield Finding("kernels", OK, f"the newest kernel, {newest['release']}, has the nvidia module {newest['module']}")
         return
     missing = " and no headers" if info["dkms"]["modules"] and not newest["headers"] else ""
-    remedy = f"Install linux-headers of {newest['release']} and run dkms autoinstall." if missing else _INSTALL
+    remedy = f"Install its headers and run dkms autoinstall --kernelver {newest['release']}." if missing else _INSTALL
     yield Finding(
         "kernels", WARN, f"the newest kernel, {newest['release']}, has no nvidia module{missing}: its boot will be without GPU", remedy
     )
@@ -170,8 +171,10 @@ def _fabric(info: Info) -> Iterator[Finding]:
     if version != wanted:
         there = f"the installed one is {version}" if version else "none is installed"
         yield Finding("fabric manager", FAIL, f"NVSwitches need that of version {wanted}, and {there}", _INSTALL)
+    elif driver["loaded"] and fabric["manager_running"] is False:
+        yield Finding("fabric manager", FAIL, f"{version} is installed and does not run, so CUDA finds no GPU", _START_FABRIC_MANAGER)
     else:
-        yield Finding("fabric manager", OK, f"{version} is installed, as the driver is")
+        yield Finding("fabric manager", OK, f"{version} {'runs' if fabric['manager_running'] else 'is installed'}, as the driver is")
 
 
 def _containers(info: Info) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ansible.playbook.handler
 import ansible.playbook.play
-import ansible.playbook.task
 import yaml
 
 from ansible_collections.serving.triton.plugins.module_utils.core.redaction import is_secret_key
@@ -19,7 +19,7 @@ Task = Mapping[str, Any]
 
 BLOCKS = ("block", "rescue", "always")
 LISTS = (*BLOCKS, "tasks", "pre_tasks", "post_tasks", "handlers")
-KEYWORDS = {*ansible.playbook.task.Task.fattributes, *ansible.playbook.play.Play.fattributes, *BLOCKS}
+KEYWORDS = {*ansible.playbook.handler.Handler.fattributes, *ansible.playbook.play.Play.fattributes, *BLOCKS}
 # Names that begin with ansible_ and are no injected facts: magic variables, and those of connections and loops.
 _MAGIC = re.compile(
     r"ansible_(facts|check_mode|diff_mode|version|verbosity|forks|limit|managed|local|host|port|user|password|connection|run_tags|skip_tags"

@@ -213,6 +213,15 @@ def test_the_gate_wants_the_fabric_manager_of_the_driver(tmp_path: Path) -> None
     assert found[0]["what"] == "the NVSwitches need the fabric manager 550.90.07, and the installed one is 550.54.15"
 
 
+def test_the_gate_wants_the_fabric_manager_to_run(tmp_path: Path) -> None:
+    machine = healthy(tmp_path).switch("hopper").dpkg({"nvidia-fabricmanager-550": "550.90.07-1"})
+    assert triton_gpu_problems.found(IMAGE, look(machine)) == []
+    (found,) = triton_gpu_problems.found(IMAGE, look(machine.processes("sshd")))
+    assert found["what"] == "the NVSwitches need the fabric manager 550.90.07, and it does not run"
+    assert "nvidia-fabricmanager.service" in found["remedy"]
+    assert triton_gpu_problems.found(IMAGE, look(machine.processes("nv-fabricmanager"))) == []
+
+
 @pytest.mark.parametrize(
     ("devices", "driver", "settings", "whats"),
     [

@@ -98,10 +98,15 @@ def test_the_fabric(tmp_path: Path) -> None:
         "nvlink_managers": [],
         "manager_needed": True,
         "manager_version": "550.90.07",
+        "manager_running": None,
     }
+    assert look(hopper.processes("sshd"))["fabric"]["manager_running"] is False
+    assert look(hopper.processes("sshd", "nv-fabricmanager"))["fabric"]["manager_running"] is True
+    assert look(hopper)["problems"] == []
     blackwell = look(Machine(tmp_path / "b200").gpu("blackwell", count=8).switch_manager("mlx5_4"))["fabric"]
     assert (blackwell["nvlink_managers"], blackwell["manager_needed"], blackwell["manager_version"]) == (["mlx5_4"], True, "")
-    assert look(Machine(tmp_path / "pcie").gpu("ada").switch_manager("mlx5_4"))["fabric"]["manager_needed"] is False
+    pcie = look(Machine(tmp_path / "pcie").gpu("ada").switch_manager("mlx5_4").processes())["fabric"]
+    assert (pcie["manager_needed"], pcie["manager_running"]) == (False, None)
 
 
 def test_a_healthy_machine(tmp_path: Path) -> None:

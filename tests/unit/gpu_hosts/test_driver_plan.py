@@ -20,7 +20,6 @@ DISTRIBUTIONS = {
     "debian13": ("Debian", "13.1", "trixie"),
     "ubuntu2204": ("Ubuntu", "22.04", "jammy"),
     "ubuntu2404": ("Ubuntu", "24.04", "noble"),
-    "rhel8": ("AlmaLinux", "8.10", ""),
     "rhel9": ("Rocky", "9.6", ""),
 }
 OPTIONS: dict[str, Any] = {
@@ -41,9 +40,10 @@ OPTIONS: dict[str, Any] = {
     "dkms_repository_key_fingerprints": [],
 }
 PASCAL = {"name": "Tesla P100", "modules": ["proprietary"], "last_branch": 580}
-HOPPER = {"name": "H100", "modules": ["open", "proprietary"], "last_branch": None}
-BLACKWELL = {"name": "B200", "modules": ["open"], "last_branch": None}
-RUNNING = {"release": "6.1.0-28-amd64", "image": True, "headers": False}
+HOPPER = {"name": "H100", "generation": "hopper", "modules": ["open", "proprietary"], "last_branch": None}
+GRACE = {"name": "GH200", "generation": "hopper", "modules": ["open"], "last_branch": None}
+BLACKWELL = {"name": "B200", "generation": "blackwell", "modules": ["open"], "last_branch": None}
+RUNNING = {"release": "6.1.0-28-amd64", "running": True, "image": True, "headers": False}
 
 
 def machine(platform: str, *gpus: Mapping[str, Any], fabric: bool = False, nvlink5: bool = False, **more: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_further_branches_of_debian_are_proprietary(platform: str, branch: int) 
 @pytest.mark.parametrize(
     ("platform", "branch", "databases"),
     [
-        ("rhel8", 570, ("rhel-cuda-570", "rhel-distribution")),
+        ("rhel9", 570, ("rhel-cuda-570", "rhel-distribution")),
         ("rhel9", 580, ("rhel-cuda-580", "rhel-distribution")),
         ("rhel9", 595, ("rhel-cuda-595", "rhel-distribution")),
         ("debian12", 570, ("debian-cuda-570", "debian12-distribution")),
@@ -149,6 +149,17 @@ def test_ubuntu_takes_signed_modules_of_the_kernels_flavour(flavour: str) -> Non
     assert_known(built, "ubuntu2404-distribution")
 
 
+def test_ubuntus_virtual_kernel_is_the_generic_one() -> None:
+    installed = ["linux-image-virtual", "linux-image-generic", "linux-image-virtual-hwe-24.04"]
+    target = machine("ubuntu2404", HOPPER, installed=installed)
+    found = plan(target)
+    modules = [name.partition("-open-")[2] for name in found["names"] if name.startswith("linux-modules")]
+    assert modules == ["generic", "generic-hwe-24.04"]
+    assert_known(found, "ubuntu2404-distribution")
+    headers = ["linux-headers-generic", "linux-headers-virtual", "linux-headers-virtual-hwe-24.04"]
+    assert plan(target, precompiled=False)["headers"] == headers
+
+
 @pytest.mark.parametrize("branch", [535, 550, 570, 575, 590])
 def test_a_branch_that_ended_is_refused(branch: int) -> None:
     with pytest.raises(InputError, match=f"branch {branch} has ended"):
@@ -173,18 +184,26 @@ def test_ended_branches_are_those_that_ubuntu_emptied() -> None:
 @pytest.mark.parametrize(
     ("platform", "gpus", "kind"),
     [
-        ("debian13", [HOPPER], "open"),
+        # The open one is NVIDIA's default from branch 560 on alone, and refused GeForce before.
+        ("debian13", [HOPPER], "proprietary"),
         ("debian13", [PASCAL], "proprietary"),
         ("debian13", [PASCAL, HOPPER], "proprietary"),
-        ("debian13", [], "open"),
+        ("debian13", [], "proprietary"),
         ("ubuntu2404", [HOPPER], "open"),
+        ("ubuntu2404", [], "open"),
+        ("rhel9", [HOPPER], "open"),
         ("rhel9", [BLACKWELL], "open"),
-        # Its open module gets no security updates.
         ("debian12", [HOPPER], "proprietary"),
+        ("debian13", [GRACE], "open"),
     ],
 )
 def test_the_kernel_module_follows_the_gpus(platform: str, gpus: Sequence[Mapping[str, Any]], kind: str) -> None:
     assert plan(machine(platform, *gpus))["kind"] == kind
+
+
+@pytest.mark.parametrize(("branch", "kind"), [(550, "proprietary"), (570, "open")])
+def test_the_kernel_module_is_the_branchs_default(branch: int, kind: str) -> None:
+    assert plan(machine("rhel9", HOPPER), branch=branch)["kind"] == kind
 
 
 def test_an_open_module_of_debian_12_comes_from_one_suite() -> None:
@@ -196,19 +215,20 @@ def test_an_open_module_of_debian_12_comes_from_one_suite() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "complaint"),
     [
-        (machine("debian13", PASCAL, BLACKWELL), {}, "no kernel module of branch 550 drives all"),
+        (machine("debian13", PASCAL, BLACKWELL), {}, "no kernel module of branch 580 drives all"),
         (machine("ubuntu2404", PASCAL), {"branch": 595}, "no longer supports it"),
         (machine("ubuntu2404", PASCAL), {"kernel_module": "open"}, "does not drive Tesla P100"),
         (machine("rhel9", HOPPER), {"branch": 620, "kernel_module": "proprietary"}, "proprietary"),
         (machine("debian12", HOPPER), {"branch": 580}, "the distribution has no branch 580"),
         (machine("debian12", HOPPER, fabric=True), {"source": "distribution"}, "no fabric manager"),
-        (machine("ubuntu2404", BLACKWELL, fabric=True, nvlink5=True), {}, "no subnet manager"),
+        (machine("ubuntu2404", BLACKWELL, fabric=True, nvlink5=True), {"source": "distribution"}, "no subnet manager"),
         (machine("rhel9", HOPPER), {"source": "distribution"}, "no NVIDIA driver of its own"),
         (machine("rhel9", HOPPER), {"version": "newest"}, "is no version"),
         (machine("rhel9", HOPPER), {"version": "580.95.05", "branch": 570}, "is not of branch 570"),
         (machine("debian12", HOPPER), {"platform": "debian11"}, "is none of"),
         (machine("debian12", HOPPER, distribution="Gentoo"), {}, "are not known"),
         (machine("debian12", HOPPER, version="11.8"), {}, "are not known"),
+        (machine("rhel9", HOPPER, version="8.10"), {}, "dnf's bindings are for Python 3.6"),
         (machine("debian12", HOPPER, targets=[]), {}, "apt knows no repository"),
         (machine("debian12", HOPPER), {"source": "cuda", "repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
         (machine("rhel9", HOPPER), {"repository_url": "http://mirror/", "repository_signed": False}, "without a key"),
@@ -228,11 +248,24 @@ def test_a_runfile_is_not_installed_over() -> None:
         plan(target)
 
 
-@pytest.mark.parametrize(
-    ("platform", "source"), [("debian12", "distribution"), ("ubuntu2404", "distribution"), ("rhel8", "cuda"), ("rhel9", "cuda")]
-)
+@pytest.mark.parametrize(("platform", "source"), [("debian12", "distribution"), ("ubuntu2404", "distribution"), ("rhel9", "cuda")])
 def test_auto_takes_the_distribution_where_it_can(platform: str, source: str) -> None:
     assert plan(machine(platform, HOPPER))["source"] == source
+
+
+@pytest.mark.parametrize("platform", ["debian12", "debian13"])
+def test_gpus_that_are_too_new_for_the_distribution_lead_to_nvidia(platform: str) -> None:
+    found = plan(machine(platform, BLACKWELL))
+    assert (found["source"], found["branch"], found["kind"]) == ("cuda", 0, "open")
+    assert plan(machine(platform, HOPPER, BLACKWELL), branch=580)["branch"] == 580
+    assert plan(machine("ubuntu2404", BLACKWELL))["source"] == "distribution"
+
+
+def test_the_fifth_generation_of_nvlink_leads_away_from_ubuntus_own_packages() -> None:
+    found = plan(machine("ubuntu2404", BLACKWELL, fabric=True, nvlink5=True), branch=580)
+    assert (found["source"], found["fabric"]) == ("cuda", ["nvidia-fabricmanager", "libnvidia-nscq", "nvlsm", "libnvsdm"])
+    alone = plan(machine("ubuntu2404", BLACKWELL, fabric=True, nvlink5=True), fabric_manager="never")
+    assert (alone["source"], alone["fabric"]) == ("distribution", [])
 
 
 def test_nvswitches_lead_away_from_debians_own_packages() -> None:
@@ -310,12 +343,12 @@ def test_a_mirror_and_its_key() -> None:
 
 
 def test_dkms_for_rhel_is_all_that_comes_from_epel() -> None:
-    nvidia, dkms = plan(machine("rhel8", HOPPER))["rpm_repositories"]
+    nvidia, dkms = plan(machine("rhel9", HOPPER))["rpm_repositories"]
     assert (nvidia["name"], dkms["name"]) == ("serving-triton-nvidia", "serving-triton-nvidia-dkms")
     assert dkms["includepkgs"] == "dkms"
-    assert dkms["fingerprints"] == ["94E279EB8D8F25B21810ADF121EA45AB2F86D6A1"]
-    assert dkms["gpgkey"] == "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-8"
-    assert len(plan(machine("rhel8", HOPPER), dkms_repository_url="none")["rpm_repositories"]) == 1
+    assert dkms["fingerprints"] == ["FF8AD1344597106ECE813B918A3872BF3228467C"]
+    assert dkms["gpgkey"] == "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-9"
+    assert len(plan(machine("rhel9", HOPPER), dkms_repository_url="none")["rpm_repositories"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -358,13 +391,16 @@ def test_missing_components_come_from_where_the_distribution_comes() -> None:
 
 def test_kernels_without_headers_are_asked_for() -> None:
     target = machine("debian12", HOPPER)
-    target["gpu"]["kernels"] = [RUNNING, {"release": "6.1.0-9-amd64", "image": False, "headers": False}]
+    others = [{**RUNNING, "release": f"6.1.0-{number}-amd64", "running": False} for number in (9, 26, 31)]
+    target["gpu"]["kernels"] = [{**others[0], "image": False}, others[1], RUNNING]
     found = plan(target)
     assert (found["headers"], found["exact_headers"]) == (["linux-headers-amd64"], ["linux-headers-6.1.0-28-amd64"])
+    # dkms builds for the running kernel and the newest alone.
+    target["gpu"]["kernels"] = [others[1], RUNNING, {**RUNNING, "release": "6.1.0-29-amd64", "running": False}, others[2]]
+    assert plan(target)["exact_headers"] == ["linux-headers-6.1.0-28-amd64", "linux-headers-6.1.0-31-amd64"]
     cloud = plan(machine("debian12", HOPPER, installed=["linux-image-cloud-amd64"]))
     assert cloud["headers"] == ["linux-headers-cloud-amd64"]
     assert plan(machine("debian12", HOPPER, architecture="aarch64"))["headers"] == ["linux-headers-arm64"]
-    assert plan(machine("rhel8", HOPPER))["headers"] == ["kernel-devel", "kernel-headers"]
     assert plan(machine("rhel9", HOPPER))["headers"] == ["kernel-devel-matched", "kernel-headers"]
 
 

@@ -14,9 +14,10 @@ import pytest
 import tomllib
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
-from ansible_collections.serving.triton.plugins.module_utils.gpu import toml_edit
+from ansible_collections.serving.triton.plugins.module_utils.gpu import engine_config, toml_edit
 from ansible_collections.serving.triton.plugins.module_utils.gpu.engine_config import Wanted, configure, load_record, undo
 from ansible_collections.serving.triton.plugins.module_utils.gpu.engine_service import EngineService, Place
+from ansible_collections.serving.triton.plugins.module_utils.gpu.engine_shown import shown
 
 DAEMON = '{\n\t"log-opts": {"max-size": "10m"},\n\t"features": {"buildkit": true},\n\t"runtimes": {"kata": {"path": "/opt/kata"}}\n}\n'
 CRI = 'plugins."io.containerd.grpc.v1.cri"'
@@ -33,6 +34,32 @@ CONTAINERD = f"""version = 2
 [plugins."io.containerd.internal.v1.opt"]
   path = "/opt/containerd"
 """
+SECRET_TOML = f"""version = 2
+[{CRI}]
+  max_concurrent_downloads = 3
+[{CRI}.registry.configs."registry.example".auth]
+  username = "root"
+  password = 'canary-2'
+  auth = \"\"\"
+canary-3
+and canary-4\"\"\"
+  identitytoken = "canary-5 \\\" with a quote"
+[{CRI}.registry.headers]
+  X-Auth-Token = ["canary-6", "canary-7"]
+[proxy_plugins.mine]
+  address = "http://user:canary-8/x@proxy.example/path"
+[debug]
+  token_required = true
+  pin_token = 77123
+"""
+SECRET_JSON = json.dumps(
+    {
+        "log-opts": {"splunk-token": "canary-1", "splunk-url": "https://user:canary-2@splunk.example"},
+        "proxies": {"https-proxy": 'http://user:canary"3@proxy.example:3128', "no-proxy": "localhost"},
+        "auths": {"registry.example": {"auth": "canary-4"}, "other": ["canary-5 \u00e9"]},
+        "live-restore": True,
+    }
+)
 V3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  enable_selinux = false\n"
 V1 = '[plugins.cri]\n  stream_server_port = "0"\n'
 
@@ -62,6 +89,8 @@ def test_containerd_keeps_its_lines(text: str | None, plugin: str) -> None:
     runtime = after["containerd"]["runtimes"]["nvidia"]
     assert runtime["runtime_type"] == "io.containerd.runc.v2"
     assert runtime["options"]["BinaryName"] == "/usr/bin/nvidia-container-runtime"
+    # containerd 1 takes the file's runtimes in place of its own: without runc no pod starts that asks for no runtime.
+    assert after["containerd"]["runtimes"]["runc"]["runtime_type"] == "io.containerd.runc.v2"
     kept = [line for line in (text or "").splitlines() if "default_runtime_name" not in line]
     assert [line for line in record.written.splitlines() if line in kept] == kept
     assert configure("containerd", record.written, Wanted(default=True)).edits == ()
@@ -102,6 +131,25 @@ def test_undoing_leaves_what_was_written_meanwhile() -> None:
     assert tomllib.loads(left) == {**tomllib.loads(CONTAINERD), "debug": {"level": "info"}}
     assert "# our new mirror" in left
     assert "nvidia" not in left
+    bare = configure("containerd", V3, Wanted())
+    assert tomllib.loads(undo("containerd", bare.written + "\n[debug]\n", bare) or "") == {**tomllib.loads(V3), "debug": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (V3, {"nvidia", "runc"}),
+        # Somebody else's default without a table of its own is not made a runc.
+        ("version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\n  default_runtime_name = 'kata'\n", {"nvidia"}),
+        ("version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  runtime_type = 'x'\n", {"nvidia", "runc"}),
+    ],
+)
+def test_the_usual_runtime_of_containerd_is_kept(text: str, expected: set[str]) -> None:
+    record = configure("containerd", text, Wanted())
+    runtimes = tomllib.loads(record.written)["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]
+    assert set(runtimes) == expected
+    assert runtimes.get("runc", {}).get("runtime_type") in (None, "x", "io.containerd.runc.v2")
+    assert undo("containerd", record.written, record) == text
 
 
 def test_undoing_restores_a_value_that_was_replaced() -> None:
@@ -224,6 +272,41 @@ def test_what_the_engine_refuses_is_not_put_in_place(tmp_path: Path) -> None:
     assert engine.path.read_text() == '{"bad": 1}'
     assert sorted(path.name for path in engine.path.parent.iterdir()) == ["daemon.json"]
     assert not Path(engine.place.record).exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "kept"),
+    [
+        (
+            "containerd",
+            SECRET_TOML,
+            ["max_concurrent_downloads = 3", 'address = "http://********@proxy.example/path"', "token_required = true"],
+        ),
+        ("docker", SECRET_JSON, ['"splunk-url": "https://********@splunk.example"', '"no-proxy": "localhost"', '"live-restore": true']),
+        ("docker", SECRET_JSON.replace("/", "\\/"), ['"no-proxy": "localhost"']),
+        ("docker", json.dumps(json.loads(SECRET_JSON), indent=4, ensure_ascii=False), ['    "live-restore": true']),
+    ],
+)
+def test_a_diff_shows_no_secret(engine: str, text: str, kept: list[str]) -> None:
+    engine_config.parse(engine, text)
+    hidden = shown(engine, text)
+    assert "canary" not in hidden
+    assert "77123" not in hidden
+    assert not [line for line in kept if line not in hidden]
+    assert hidden.count("\n") == text.count("\n") or '"""' in text
+
+
+def test_the_diff_of_a_configured_engine_shows_no_secret(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    engine.path.parent.mkdir()
+    engine.path.write_text(SECRET_JSON)
+    service = EngineService(engine.place, Wanted(), lambda source, target: shutil.move(source, target) and None)
+    plan = service.plan(service.observe())
+    assert "canary" not in json.dumps(plan.diff())
+    assert "nvidia-container-runtime" in plan.diff()["after"]
+    service.apply(plan)
+    assert engine.path.read_text().count("canary") == SECRET_JSON.count("canary")
+    assert "canary" not in json.dumps(service.plan(service.observe()).diff())
 
 
 def test_what_may_be_secret_stays_so(tmp_path: Path) -> None:
