@@ -115,6 +115,31 @@ def test_every_mount_has_its_volume_and_every_secret_its_place(name: str, new: d
     assert {each["persistentVolumeClaim"]["claimName"] for each in rendered.volumes.values() if "persistentVolumeClaim" in each} <= claims
 
 
+@every_case
+def test_every_container_has_each_variable_once(name: str, new: dict[str, Rendered]) -> None:
+    """A name that is there twice is refused by server-side apply, and merged wrongly by helm 3."""
+    specs = [new[name].pod["spec"], *(pod["spec"] for pod in new[name].all("Pod"))]
+    for container in [each for spec in specs for each in [*spec.get("initContainers", ()), *spec["containers"]]]:
+        names = [each["name"] for each in container.get("env", ())]
+        assert len(set(names)) == len(names), container["name"]
+
+
+def test_what_users_give_of_the_environment_wins(new: dict[str, Rendered]) -> None:
+    server = new["variables given twice"].environment
+    plain = {"HOME": "/home/rel", "HF_HOME": "/hub", "NVIDIA_VISIBLE_DEVICES": "all", "GOOGLE_APPLICATION_CREDENTIALS": "/google.json"}
+    assert {name: server[name] for name in (*plain, "TWICE")} == {**plain, "TWICE": "2"}
+    keys = {"AWS_REGION": "region", "AWS_ACCESS_KEY_ID": "id", "TRITON_CLOUD_CREDENTIAL_PATH": "path", "AZURE_STORAGE_KEY": "azure"}
+    assert {name: server[name] for name in keys} == {name: {"secretKeyRef": {"name": "theirs", "key": key}} for name, key in keys.items()}
+    assert (server["AWS_DEFAULT_REGION"], server["XDG_CACHE_HOME"]) == ("eu-central-1", "/cache")
+    (copier,) = new["variables given twice"].pod["spec"]["initContainers"]
+    # A variable may refer to those before it alone.
+    assert copier["env"][-1] == {"name": "RCLONE_AZUREBLOB_KEY", "value": "$(AZURE_STORAGE_KEY)"}
+    assert {each["name"]: each for each in copier["env"]}["HOME"]["value"] == "/home/rel"
+    region = new["variables of the role"].environment
+    assert region["AWS_DEFAULT_REGION"] == {"secretKeyRef": {"name": "vision-secrets", "key": "AWS_DEFAULT_REGION"}}
+    assert region["AWS_REGION"] == "eu-central-1"
+
+
 @pytest.mark.parametrize("which", ["helm3", "helm4"])
 def test_helm_lint_is_content(which: str) -> None:
     said = helm(["lint", "--strict", "--quiet", str(CHART)], example("monitoring"), which)

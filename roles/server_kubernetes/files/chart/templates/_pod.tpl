@@ -25,6 +25,21 @@ exec:
 {{- end -}}
 {{- end -}}
 
+{{- define "triton.serverEnv" -}}
+{{- $v := .Values -}}
+{{- /* The root file system is read-only and the user has no home. */ -}}
+- {name: HOME, value: /tmp}
+{{- if $v.cache.enabled }}
+- {name: XDG_CACHE_HOME, value: {{ $v.cache.mountPath }}}
+- {name: CUDA_CACHE_PATH, value: {{ $v.cache.mountPath }}/cuda}
+- {name: HF_HOME, value: {{ $v.cache.mountPath }}/huggingface}
+{{- end }}
+{{- if eq (int $v.gpu.count) 0 }}
+{{- /* NVIDIA's images ask for every GPU, which its runtime would give them, counted or not. */}}
+- {name: NVIDIA_VISIBLE_DEVICES, value: void}
+{{- end }}
+{{- end -}}
+
 {{- define "triton.serverContainer" -}}
 {{- $v := .Values -}}
 name: triton
@@ -42,24 +57,7 @@ ports:
   - {name: http, containerPort: {{ int $v.server.ports.http }}, protocol: TCP}
   - {name: grpc, containerPort: {{ int $v.server.ports.grpc }}, protocol: TCP}
   - {name: metrics, containerPort: {{ int $v.server.ports.metrics }}, protocol: TCP}
-env:
-  {{- /* The root file system is read-only and the user has no home. */}}
-  - {name: HOME, value: /tmp}
-  {{- if $v.cache.enabled }}
-  - {name: XDG_CACHE_HOME, value: {{ $v.cache.mountPath }}}
-  - {name: CUDA_CACHE_PATH, value: {{ $v.cache.mountPath }}/cuda}
-  - {name: HF_HOME, value: {{ $v.cache.mountPath }}/huggingface}
-  {{- end }}
-  {{- if eq (int $v.gpu.count) 0 }}
-  {{- /* NVIDIA's images ask for every GPU, which its runtime would give them, counted or not. */}}
-  - {name: NVIDIA_VISIBLE_DEVICES, value: void}
-  {{- end }}
-  {{- with include "triton.storeEnv" . | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- with $v.extraEnv }}
-  {{- tpl (toYaml .) $ | nindent 2 }}
-  {{- end }}
+env: {{- include "triton.env" (list (include "triton.serverEnv" .) (include "triton.storeEnv" .) (tpl (toYaml $v.extraEnv) .)) | nindent 2 }}
 {{- with trim (printf "%s\n%s" (include "triton.storeEnvFrom" .) ($v.extraEnvFrom | empty | ternary "" (toYaml $v.extraEnvFrom))) }}
 envFrom:
   {{- . | nindent 2 }}

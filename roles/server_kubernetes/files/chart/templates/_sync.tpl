@@ -22,12 +22,23 @@
 {{- else if hasPrefix "as://" $url -}}
 {{- $rest := trimPrefix "as://" $url -}}
 {{- $account := regexReplaceAll "^([^/]+?)(\\.blob\\.core\\.windows\\.net)?/.*$" $rest "${1}" -}}
-{{- $key := or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY") -}}
-:azureblob,account={{ $account }}{{ if not $key }},env_auth=true{{ end }}:{{ regexReplaceAll "^[^/]+/" $rest "" }}
+:azureblob,account={{ $account }}{{ if not (include "triton.azureKey" .) }},env_auth=true{{ end }}:{{ regexReplaceAll "^[^/]+/" $rest "" }}
 {{- else if hasPrefix "oss://" $url -}}
 :s3,provider=Alibaba,env_auth=true,endpoint="{{ required "modelRepository.sync.endpoint: oss:// needs it, for example oss-cn-hangzhou.aliyuncs.com" $sync.endpoint }}":{{ trimPrefix "oss://" $url }}
 {{- else -}}
 {{- fail (printf "modelRepository.sync.url: %s is no URL of a store. Give s3://, gs://, as:// or oss://, or a command of your own as modelRepository.sync.command." $url) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether the account's key is among the variables. */ -}}
+{{- define "triton.azureKey" -}}
+{{- if or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY") -}}true{{- end -}}
+{{- end -}}
+
+{{- /* It refers to another variable, so it comes after all of them. */ -}}
+{{- define "triton.remoteEnv" -}}
+{{- if and (hasPrefix "as://" .Values.modelRepository.sync.url) (include "triton.azureKey" .) (not (contains "RCLONE_AZUREBLOB_KEY" (toJson .Values.extraEnv))) -}}
+- {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
 {{- end -}}
 {{- end -}}
 
@@ -42,17 +53,7 @@ command: {{ toJson $sync.command }}
 {{- else }}
 args: {{ concat (list ($sync.delete | ternary "sync" "copy") (include "triton.remote" .) $repository.mountPath "--config=" "--stats=30s" "--stats-one-line" "--verbose") $sync.arguments | toJson }}
 {{- end }}
-env:
-  - {name: HOME, value: /tmp}
-  {{- with include "triton.storeEnv" . | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- if and (hasPrefix "as://" $sync.url) (or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY")) }}
-  - {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
-  {{- end }}
-  {{- with .Values.extraEnv }}
-  {{- tpl (toYaml .) $ | nindent 2 }}
-  {{- end }}
+env: {{- include "triton.env" (list "- {name: HOME, value: /tmp}" (include "triton.storeEnv" .) (tpl (toYaml .Values.extraEnv) .) (include "triton.remoteEnv" .)) | nindent 2 }}
 {{- with include "triton.storeEnvFrom" . | trim }}
 envFrom:
   {{- . | nindent 2 }}
