@@ -550,7 +550,10 @@ def test_keda(new: dict[str, Rendered]) -> None:
     assert (spec["pollingInterval"], spec["cooldownPeriod"]) == (30, 120)
     (trigger,) = spec["triggers"]
     assert trigger["metadata"]["threshold"] == "50000"
-    assert 'nv_inference_queue_duration_us{service="rel-triton"}' in trigger["metadata"]["query"]
+    labels = '{service="rel-triton",namespace=~"inference|"}'
+    assert trigger["metadata"]["query"] == (
+        f"sum(rate(nv_inference_queue_duration_us{labels}[1m])) / (sum(rate(nv_inference_request_success{labels}[1m])) > 0) or vector(0)"
+    )
     assert [each["type"] for each in new["keda by everything"].one("ScaledObject")["spec"]["triggers"]] == [
         "cpu",
         "prometheus",
