@@ -180,6 +180,7 @@ def test_helm_lint_is_content(which: str) -> None:
         (least(image={"tag": "22.05"}, restrictedApis={"enabled": False}), "does not know --metrics-config"),
         (least(image={"tag": "23.12-py3"}, server={"grpcMaxConnectionAge": 1}), "does not know --grpc-max-connection-age"),
         (least(gatewayApi={"enabled": True}), "no Gateway"),
+        (least(istio={"enabled": True, "jwt": {"issuer": "https://a"}}), "tests: the pod of helm test has no token"),
         ({"modelRepository": {"volume": {"image": {"reference": "a"}}}}, "mounts no images as volumes"),
     ],
 )
@@ -671,3 +672,15 @@ def test_helm_test_asks_the_service(new: dict[str, Rendered]) -> None:
     requests = json.loads(new["everything extra"].one("ConfigMap", "-test")["data"]["requests.json"])
     assert requests["requests"] == [{"model": "digits", "body": {"inputs": []}, "expect": [{"name": "y", "data": [1]}]}]
     assert not render(least(tests={"enabled": False})).all("Pod")
+
+
+def test_helm_test_runs_wherever_the_image_does(new: dict[str, Rendered]) -> None:
+    """Without the selector of GPUs' nodes, and where all nodes are such nodes."""
+    toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    gke = new["gke-workload-identity"].one("Pod")["spec"]
+    assert (gke.get("nodeSelector"), gke["tolerations"]) == (None, [toleration])
+    arm = render(least(nodeSelector={"kubernetes.io/arch": "arm64", "disk": "ssd"}))
+    assert arm.one("Pod")["spec"]["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
+    onprem = new["onprem-conda-nodeports"]
+    assert onprem.one("Pod")["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+    assert onprem.one("Pod")["spec"]["tolerations"] == onprem.pod["spec"]["tolerations"]

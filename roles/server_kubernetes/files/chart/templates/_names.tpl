@@ -140,6 +140,9 @@ annotations:
 {{- if and (index $v.server.options "metrics-config") (lt $release 2304) -}}
 {{- fail (printf "image.tag: the tritonserver of %s does not know --metrics-config. Set server.options.metrics-config to null, or use a newer image." $tag) -}}
 {{- end -}}
+{{- if and $v.istio.enabled $v.istio.jwt.issuer $v.tests.enabled -}}
+{{- fail "tests: the pod of helm test has no token, so istio.jwt lets none of its requests in. Set tests.enabled to false." -}}
+{{- end -}}
 {{- $http := index $v.server.options "allow-http" -}}
 {{- if and (not (kindIs "invalid" $http)) (eq (toString $http) "false") -}}
 {{- fail "server.options.allow-http: the probes ask over HTTP. Leave it on, and keep strangers out by networkPolicy." -}}

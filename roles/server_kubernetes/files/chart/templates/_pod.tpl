@@ -198,8 +198,12 @@ volumeMounts:
 {{- toYaml (merge (dict) .Values.podAnnotations $own .Values.commonAnnotations) -}}
 {{- end -}}
 
+{{- define "triton.architecture" -}}
+{{- with index .Values.nodeSelector "kubernetes.io/arch" | default .Values.arch -}}kubernetes.io/arch: {{ . }}{{- end -}}
+{{- end -}}
+
 {{- define "triton.nodeSelector" -}}
-{{- with merge (dict) .Values.nodeSelector (empty .Values.arch | ternary (dict) (dict "kubernetes.io/arch" .Values.arch)) }}
+{{- with merge (dict) .Values.nodeSelector (include "triton.architecture" . | fromYaml) }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
