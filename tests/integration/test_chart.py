@@ -179,6 +179,8 @@ def test_helm_lint_is_content(which: str) -> None:
         (least(image={"tag": "23.10-py3"}), "does not know --http-restricted-api"),
         (least(image={"tag": "22.05"}, restrictedApis={"enabled": False}), "does not know --metrics-config"),
         (least(image={"tag": "23.12-py3"}, server={"grpcMaxConnectionAge": 1}), "does not know --grpc-max-connection-age"),
+        (least(rollout={"maxSurge": 0, "maxUnavailable": "0%"}), "no replica can be replaced"),
+        (least(rollout={"maxUnavailable": 0}), "no replica can be replaced"),
         (least(gatewayApi={"enabled": True}), "no Gateway"),
         (least(istio={"enabled": True, "jwt": {"issuer": "https://a"}}), "tests: the pod of helm test has no token"),
         ({"modelRepository": {"volume": {"image": {"reference": "a"}}}}, "mounts no images as volumes"),
@@ -495,7 +497,10 @@ def test_a_replica_drains_and_then_has_time_to_finish(new: dict[str, Rendered]) 
         ("eks-irsa", {"maxSurge": 1, "maxUnavailable": 0}),
         ("onprem-conda-nodeports", {"maxSurge": "25%", "maxUnavailable": 0}),
         ("one node", {"maxSurge": 0, "maxUnavailable": 1}),
+        ("one node by a driver", {"maxSurge": 0, "maxUnavailable": 1}),
         ("rolling by hand", {"maxSurge": 0, "maxUnavailable": "50%"}),
+        ("no surge by hand", {"maxSurge": 0, "maxUnavailable": 1}),
+        ("no surge in a rolling update", {"maxSurge": "0%", "maxUnavailable": 1}),
     ],
 )
 def test_replicas_are_replaced_as_gpus_allow(name: str, strategy: Object, new: dict[str, Rendered]) -> None:

@@ -176,23 +176,28 @@ def test_what_is_loaded_at_the_start(given: dict[str, Any], loads: list[str]) ->
 
 # --- numbers are computed as by the filters
 
+CLAIM = {"newClaim": {"size": "1Gi"}}
+DRIVER = {"persistentVolume": {"source": {"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}}}}
+
 
 @pytest.mark.parametrize(
-    ("size", "instances", "replicas", "gpus", "spare", "modes"),
+    ("size", "instances", "replicas", "gpus", "spare", "volume", "modes"),
     [
-        (0, 0, 1, 1, 0, []),
-        (1, 1, 3, 1, 2, []),
-        (12_345_678_901, 7, 2, 2, 5, ["ReadWriteMany"]),
-        (1 << 40, 100, 4, 0, 0, []),
-        (5, 2, 2, 1, 9, ["ReadWriteOnce"]),
+        (0, 0, 1, 1, 0, CLAIM, []),
+        (1, 1, 3, 1, 2, CLAIM, []),
+        (12_345_678_901, 7, 2, 2, 5, CLAIM, ["ReadWriteMany"]),
+        (1 << 40, 100, 4, 0, 0, CLAIM, []),
+        (5, 2, 2, 1, 9, CLAIM, ["ReadWriteOnce"]),
+        (5, 2, 2, 0, 0, DRIVER, ["ReadWriteOnce"]),
+        (5, 2, 2, 0, 0, DRIVER, []),
     ],
 )
 def test_numbers_are_the_filters(  # noqa: PLR0917
-    size: int, instances: int, replicas: int, gpus: int, spare: int, modes: list[str]
+    size: int, instances: int, replicas: int, gpus: int, spare: int, volume: dict[str, Any], modes: list[str]
 ) -> None:
-    volume = {"newClaim": {"size": "1Gi", **({"accessModes": modes} if modes else {})}}
+    given = {"accessModes": modes} if modes else {}
     values = {
-        "modelRepository": {"volume": volume, "bytes": size},
+        "modelRepository": {"volume": {kind: {**source, **given} for kind, source in volume.items()}, "bytes": size},
         "sharedMemory": {"pythonInstances": instances},
         "replicaCount": replicas,
         "gpu": {"count": gpus},
