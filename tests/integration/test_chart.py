@@ -150,6 +150,11 @@ def test_helm_lint_is_content(which: str) -> None:
 # --- what is refused, and how
 
 
+def copied(url: str, *, more: Object | None = None, **credentials: Any) -> Object:
+    """Values of a copy before the start."""
+    return {"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": url}}, "credentials": credentials, **(more or {})}
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
@@ -165,6 +170,10 @@ def test_helm_lint_is_content(which: str) -> None:
         ({"modelRepository": {"url": "s3://a", "sync": {"url": "s3://b"}}}, "no volume to copy into"),
         ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "ftp://b"}}}, "no URL of a store"),
         ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "oss://b"}}}, "modelRepository.sync.endpoint"),
+        (least(credentials={"existingSecretKeys": {"A": "a"}}), "credentials.existingSecretKeys: nothing says of which Secret"),
+        (copied("s3://a/b", file={"existingSecret": "a"}), "credentials.file: only Triton can read it"),
+        (copied("as://a/b", file={"content": "{}"}), "credentials.file: only Triton can read it"),
+        (copied("as://a/b", existingSecret="a"), "rclone, which reads modelRepository.sync.url, has to be told what the Secret holds"),
         (least(server={"launcher": False}), "restrictedApis: needs server.launcher"),
         (least(restrictedApis={"apis": ["health"]}), "health cannot be restricted"),
         (least(tls={"enabled": True}), "no certificate"),
@@ -190,6 +199,27 @@ def test_bad_values_are_refused_with_a_reason(values: Object, complaint: str) ->
     with pytest.raises(RefusedError) as refused:
         render(values, version="1.30")
     assert complaint in str(refused.value).replace("\n", " ")
+
+
+IDENTITY = {"serviceAccount": {"annotations": {"azure.workload.identity/client-id": "a"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "authenticates"),
+    [
+        # Triton reads a store too, with its file.
+        ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "gs://a"}, "extra": ["s3://b"]},
+          "credentials": {"file": {"content": "{}"}}}, "env_auth=true"),
+        (copied("s3://a", file={"content": "{}"}, existingSecret="a"), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", existingSecretKeys={"AZURE_STORAGE_KEY": "k"}), ":azureblob,account=a:b"),
+        (copied("as://a/b", existingSecret="a", existingSecretKeys={"AZURE_CLIENT_SECRET": "s"}), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", more=IDENTITY), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", more={"extraEnv": [{"name": "AZURE_CLIENT_SECRET", "value": "s"}]}), "env_auth=true"),
+    ],
+)  # fmt: skip
+def test_credentials_that_may_do_are_taken(values: Object, authenticates: str) -> None:
+    (copier,) = render(values).pod["spec"]["initContainers"]
+    assert authenticates in copier["args"][1]
 
 
 def test_an_old_image_is_taken_without_what_it_does_not_know() -> None:

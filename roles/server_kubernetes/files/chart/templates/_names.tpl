@@ -105,6 +105,7 @@ annotations:
 {{- if and (hasKey $v.modelRepository.volume "emptyDir") (not $sync) (not $v.initContainers) -}}
 {{- fail "modelRepository.volume.emptyDir: nothing fills it. Give modelRepository.sync.url, or initContainers of your own." -}}
 {{- end -}}
+{{- include "triton.checkCredentials" . -}}
 {{- if and $v.restrictedApis.enabled (not $v.server.launcher) -}}
 {{- fail "restrictedApis: needs server.launcher, which keeps the key off the command line. Set server.launcher to true, or restrictedApis.enabled to false." -}}
 {{- end -}}
