@@ -160,6 +160,7 @@ def copied(url: str, *, more: Object | None = None, **credentials: Any) -> Objec
     [
         ({}, "nothing says where the models are"),
         (least(image={"tagg": "24.10-py3"}), "tagg"),
+        (least(probes={"startup": {"models": ["digits"]}}), "models"),
         (least(server={"options": {"log-verbos": 1}}), "log-verbos"),
         (least(server={"options": {"model-control-mode": "explicitly"}}), "model-control-mode"),
         (least(server={"options": {"http-port": 1}}), "http-port"),
@@ -511,6 +512,16 @@ def test_probes(new: dict[str, Rendered]) -> None:
 @pytest.mark.parametrize(("model", "path"), [("digits", "/v2/models/digits/ready"), ("digits:2", "/v2/models/digits/versions/2/ready")])
 def test_one_model_is_asked_for_by_the_kubelet(model: str, path: str) -> None:
     assert render(least(probes={"readiness": {"models": [model]}})).server["readinessProbe"]["httpGet"]["path"] == path
+
+
+@pytest.mark.parametrize(
+    ("startup", "readiness", "path"),
+    [("all", [], "ready"), ("tried", [], "live"), ("all", ["digits"], "live"), ("tried", ["digits"], "live")],
+)
+def test_a_start_is_over_when_all_models_are_loaded_or_tried(startup: str, readiness: list[str], path: str) -> None:
+    server = render(least(probes={"startup": {"models": startup}, "readiness": {"models": readiness}})).server
+    assert server["startupProbe"]["httpGet"] == {"path": f"/v2/health/{path}", "port": "http"}
+    assert "models" not in server["startupProbe"]
 
 
 def test_a_replica_drains_and_then_has_time_to_finish(new: dict[str, Rendered]) -> None:

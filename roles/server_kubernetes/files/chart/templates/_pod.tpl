@@ -6,9 +6,11 @@
 {{- end }}
 {{- end -}}
 
-{{- /* While a model loads, and after a load that failed, Triton says of itself that it is not ready: all replicas would leave the Service together. */ -}}
+{{- /* Asked until a replica has started. Later it would not do: while a model loads, and after a load that failed, Triton says of itself that it is not
+ready, and all replicas would leave the Service together. It answers at all, and is live, when it has tried to load each model of its start. */ -}}
 {{- define "triton.started" -}}
-{{- len .Values.probes.readiness.models | eq 0 | ternary "/v2/health/ready" "/v2/health/live" -}}
+{{- $all := and (eq .Values.probes.startup.models "all") (empty .Values.probes.readiness.models) -}}
+{{- $all | ternary "/v2/health/ready" "/v2/health/live" -}}
 {{- end -}}
 
 {{- /* One model is asked for by the kubelet, several by a script. */ -}}
