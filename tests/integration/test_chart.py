@@ -115,6 +115,31 @@ def test_every_mount_has_its_volume_and_every_secret_its_place(name: str, new: d
     assert {each["persistentVolumeClaim"]["claimName"] for each in rendered.volumes.values() if "persistentVolumeClaim" in each} <= claims
 
 
+@every_case
+def test_every_container_has_each_variable_once(name: str, new: dict[str, Rendered]) -> None:
+    """A name that is there twice is refused by server-side apply, and merged wrongly by helm 3."""
+    specs = [new[name].pod["spec"], *(pod["spec"] for pod in new[name].all("Pod"))]
+    for container in [each for spec in specs for each in [*spec.get("initContainers", ()), *spec["containers"]]]:
+        names = [each["name"] for each in container.get("env", ())]
+        assert len(set(names)) == len(names), container["name"]
+
+
+def test_what_users_give_of_the_environment_wins(new: dict[str, Rendered]) -> None:
+    server = new["variables given twice"].environment
+    plain = {"HOME": "/home/rel", "HF_HOME": "/hub", "NVIDIA_VISIBLE_DEVICES": "all", "GOOGLE_APPLICATION_CREDENTIALS": "/google.json"}
+    assert {name: server[name] for name in (*plain, "TWICE")} == {**plain, "TWICE": "2"}
+    keys = {"AWS_REGION": "region", "AWS_ACCESS_KEY_ID": "id", "TRITON_CLOUD_CREDENTIAL_PATH": "path", "AZURE_STORAGE_KEY": "azure"}
+    assert {name: server[name] for name in keys} == {name: {"secretKeyRef": {"name": "theirs", "key": key}} for name, key in keys.items()}
+    assert (server["AWS_DEFAULT_REGION"], server["XDG_CACHE_HOME"]) == ("eu-central-1", "/cache")
+    (copier,) = new["variables given twice"].pod["spec"]["initContainers"]
+    # A variable may refer to those before it alone.
+    assert copier["env"][-1] == {"name": "RCLONE_AZUREBLOB_KEY", "value": "$(AZURE_STORAGE_KEY)"}
+    assert {each["name"]: each for each in copier["env"]}["HOME"]["value"] == "/home/rel"
+    region = new["variables of the role"].environment
+    assert region["AWS_DEFAULT_REGION"] == {"secretKeyRef": {"name": "vision-secrets", "key": "AWS_DEFAULT_REGION"}}
+    assert region["AWS_REGION"] == "eu-central-1"
+
+
 @pytest.mark.parametrize("which", ["helm3", "helm4"])
 def test_helm_lint_is_content(which: str) -> None:
     said = helm(["lint", "--strict", "--quiet", str(CHART)], example("monitoring"), which)
@@ -125,11 +150,17 @@ def test_helm_lint_is_content(which: str) -> None:
 # --- what is refused, and how
 
 
+def copied(url: str, *, more: Object | None = None, **credentials: Any) -> Object:
+    """Values of a copy before the start."""
+    return {"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": url}}, "credentials": credentials, **(more or {})}
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
         ({}, "nothing says where the models are"),
         (least(image={"tagg": "24.10-py3"}), "tagg"),
+        (least(probes={"startup": {"models": ["digits"]}}), "models"),
         (least(server={"options": {"log-verbos": 1}}), "log-verbos"),
         (least(server={"options": {"model-control-mode": "explicitly"}}), "model-control-mode"),
         (least(server={"options": {"http-port": 1}}), "http-port"),
@@ -140,6 +171,10 @@ def test_helm_lint_is_content(which: str) -> None:
         ({"modelRepository": {"url": "s3://a", "sync": {"url": "s3://b"}}}, "no volume to copy into"),
         ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "ftp://b"}}}, "no URL of a store"),
         ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "oss://b"}}}, "modelRepository.sync.endpoint"),
+        (least(credentials={"existingSecretKeys": {"A": "a"}}), "credentials.existingSecretKeys: nothing says of which Secret"),
+        (copied("s3://a/b", file={"existingSecret": "a"}), "credentials.file: only Triton can read it"),
+        (copied("as://a/b", file={"content": "{}"}), "credentials.file: only Triton can read it"),
+        (copied("as://a/b", existingSecret="a"), "rclone, which reads modelRepository.sync.url, has to be told what the Secret holds"),
         (least(server={"launcher": False}), "restrictedApis: needs server.launcher"),
         (least(restrictedApis={"apis": ["health"]}), "health cannot be restricted"),
         (least(tls={"enabled": True}), "no certificate"),
@@ -154,7 +189,10 @@ def test_helm_lint_is_content(which: str) -> None:
         (least(image={"tag": "23.10-py3"}), "does not know --http-restricted-api"),
         (least(image={"tag": "22.05"}, restrictedApis={"enabled": False}), "does not know --metrics-config"),
         (least(image={"tag": "23.12-py3"}, server={"grpcMaxConnectionAge": 1}), "does not know --grpc-max-connection-age"),
+        (least(rollout={"maxSurge": 0, "maxUnavailable": "0%"}), "no replica can be replaced"),
+        (least(rollout={"maxUnavailable": 0}), "no replica can be replaced"),
         (least(gatewayApi={"enabled": True}), "no Gateway"),
+        (least(istio={"enabled": True, "jwt": {"issuer": "https://a"}}), "tests: the pod of helm test has no token"),
         ({"modelRepository": {"volume": {"image": {"reference": "a"}}}}, "mounts no images as volumes"),
     ],
 )
@@ -162,6 +200,27 @@ def test_bad_values_are_refused_with_a_reason(values: Object, complaint: str) ->
     with pytest.raises(RefusedError) as refused:
         render(values, version="1.30")
     assert complaint in str(refused.value).replace("\n", " ")
+
+
+IDENTITY = {"serviceAccount": {"annotations": {"azure.workload.identity/client-id": "a"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "authenticates"),
+    [
+        # Triton reads a store too, with its file.
+        ({"modelRepository": {"volume": {"emptyDir": {}}, "sync": {"url": "gs://a"}, "extra": ["s3://b"]},
+          "credentials": {"file": {"content": "{}"}}}, "env_auth=true"),
+        (copied("s3://a", file={"content": "{}"}, existingSecret="a"), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", existingSecretKeys={"AZURE_STORAGE_KEY": "k"}), ":azureblob,account=a:b"),
+        (copied("as://a/b", existingSecret="a", existingSecretKeys={"AZURE_CLIENT_SECRET": "s"}), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", more=IDENTITY), "env_auth=true"),
+        (copied("as://a/b", existingSecret="a", more={"extraEnv": [{"name": "AZURE_CLIENT_SECRET", "value": "s"}]}), "env_auth=true"),
+    ],
+)  # fmt: skip
+def test_credentials_that_may_do_are_taken(values: Object, authenticates: str) -> None:
+    (copier,) = render(values).pod["spec"]["initContainers"]
+    assert authenticates in copier["args"][1]
 
 
 def test_an_old_image_is_taken_without_what_it_does_not_know() -> None:
@@ -455,6 +514,16 @@ def test_one_model_is_asked_for_by_the_kubelet(model: str, path: str) -> None:
     assert render(least(probes={"readiness": {"models": [model]}})).server["readinessProbe"]["httpGet"]["path"] == path
 
 
+@pytest.mark.parametrize(
+    ("startup", "readiness", "path"),
+    [("all", [], "ready"), ("tried", [], "live"), ("all", ["digits"], "live"), ("tried", ["digits"], "live")],
+)
+def test_a_start_is_over_when_all_models_are_loaded_or_tried(startup: str, readiness: list[str], path: str) -> None:
+    server = render(least(probes={"startup": {"models": startup}, "readiness": {"models": readiness}})).server
+    assert server["startupProbe"]["httpGet"] == {"path": f"/v2/health/{path}", "port": "http"}
+    assert "models" not in server["startupProbe"]
+
+
 def test_a_replica_drains_and_then_has_time_to_finish(new: dict[str, Rendered]) -> None:
     rendered = new["least"]
     assert rendered.server["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "15"]
@@ -469,7 +538,10 @@ def test_a_replica_drains_and_then_has_time_to_finish(new: dict[str, Rendered]) 
         ("eks-irsa", {"maxSurge": 1, "maxUnavailable": 0}),
         ("onprem-conda-nodeports", {"maxSurge": "25%", "maxUnavailable": 0}),
         ("one node", {"maxSurge": 0, "maxUnavailable": 1}),
+        ("one node by a driver", {"maxSurge": 0, "maxUnavailable": 1}),
         ("rolling by hand", {"maxSurge": 0, "maxUnavailable": "50%"}),
+        ("no surge by hand", {"maxSurge": 0, "maxUnavailable": 1}),
+        ("no surge in a rolling update", {"maxSurge": "0%", "maxUnavailable": 1}),
     ],
 )
 def test_replicas_are_replaced_as_gpus_allow(name: str, strategy: Object, new: dict[str, Rendered]) -> None:
@@ -525,7 +597,10 @@ def test_keda(new: dict[str, Rendered]) -> None:
     assert (spec["pollingInterval"], spec["cooldownPeriod"]) == (30, 120)
     (trigger,) = spec["triggers"]
     assert trigger["metadata"]["threshold"] == "50000"
-    assert 'nv_inference_queue_duration_us{service="rel-triton"}' in trigger["metadata"]["query"]
+    labels = '{service="rel-triton",namespace=~"inference|"}'
+    assert trigger["metadata"]["query"] == (
+        f"sum(rate(nv_inference_queue_duration_us{labels}[1m])) / (sum(rate(nv_inference_request_success{labels}[1m])) > 0) or vector(0)"
+    )
     assert [each["type"] for each in new["keda by everything"].one("ScaledObject")["spec"]["triggers"]] == [
         "cpu",
         "prometheus",
@@ -643,3 +718,15 @@ def test_helm_test_asks_the_service(new: dict[str, Rendered]) -> None:
     requests = json.loads(new["everything extra"].one("ConfigMap", "-test")["data"]["requests.json"])
     assert requests["requests"] == [{"model": "digits", "body": {"inputs": []}, "expect": [{"name": "y", "data": [1]}]}]
     assert not render(least(tests={"enabled": False})).all("Pod")
+
+
+def test_helm_test_runs_wherever_the_image_does(new: dict[str, Rendered]) -> None:
+    """Without the selector of GPUs' nodes, and where all nodes are such nodes."""
+    toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    gke = new["gke-workload-identity"].one("Pod")["spec"]
+    assert (gke.get("nodeSelector"), gke["tolerations"]) == (None, [toleration])
+    arm = render(least(nodeSelector={"kubernetes.io/arch": "arm64", "disk": "ssd"}))
+    assert arm.one("Pod")["spec"]["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
+    onprem = new["onprem-conda-nodeports"]
+    assert onprem.one("Pod")["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+    assert onprem.one("Pod")["spec"]["tolerations"] == onprem.pod["spec"]["tolerations"]

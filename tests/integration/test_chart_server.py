@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +30,19 @@ SAMPLES = CHART.parents[2] / "model_repository" / "files" / "samples"
 SAMPLED = ("simple_dyna_sequence", "simple_identity", "simple_sequence")
 
 
+# It fails after all others have loaded.
+SLOWLY = "        import time\n\n        time.sleep(1)\n        raise"
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tritonserver.TritonServer]:
-    """A server started with all the chart's arguments, and the key put behind those that the launcher completes."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[tritonserver.TritonServer, dict[str, str]]]:
+    """A server started with all the chart's arguments, and the key put behind those that the launcher completes.
+
+    Besides: the states of the models when it first answered.
+    """
     repository = tmp_path_factory.mktemp("models")
     tritonserver.write_add_sub(repository)
-    tritonserver.write_broken(repository)
+    tritonserver.write_python_model(repository, "broken", code=tritonserver.BROKEN_CODE.replace("        raise", SLOWLY))
     for name in SAMPLED:
         shutil.copytree(SAMPLES / name, repository / name)
     rendered = render(with_key(least()))
@@ -43,7 +53,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tritonserver.Tr
             options.setdefault(name, []).append(text)
     assert {"load-model", "grpc-max-connection-age", "http-restricted-api", "metrics-config", "exit-timeout-secs"} <= options.keys()
     with tritonserver.TritonServer(repository, "2.51", mode="explicit", options=options, headers={HEADER: KEY}) as running:
-        yield running
+        request = urllib.request.Request(f"{running.http}/v2/repository/index", b"{}", {HEADER: KEY})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            yield running, {each["name"]: each["state"] for each in json.load(answer)}
+
+
+@pytest.fixture
+def server(started: tuple[tritonserver.TritonServer, dict[str, str]]) -> tritonserver.TritonServer:
+    return started[0]
 
 
 def run(script: str, *arguments: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
@@ -65,6 +82,25 @@ def run(script: str, *arguments: str, key: str = KEY) -> subprocess.CompletedPro
 def test_readiness_demands_models(models: list[str], status: int, said: str, server: tritonserver.TritonServer) -> None:
     done = run("ready.py", str(server.http_port), "5", *models)
     assert (done.returncode, done.stdout, done.stderr) == (status, said, "")
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_server_answers_when_it_has_tried_all_models(started: tuple[tritonserver.TritonServer, dict[str, str]]) -> None:
+    """What probes.startup.models: tried stands on."""
+    assert started[1] == {"broken": "UNAVAILABLE", **dict.fromkeys(("add_sub", *SAMPLED), "READY")}
+
+
+@pytest.mark.parametrize(("models", "answer"), [("all", 400), ("tried", 200)])
+def test_a_start_with_a_broken_model_is_over_where_trying_is_enough(models: str, answer: int, server: tritonserver.TritonServer) -> None:
+    probe = render(least(probes={"startup": {"models": models}})).server["startupProbe"]["httpGet"]
+    assert status(f"{server.http}{probe['path']}") == answer
 
 
 def test_no_server_is_not_ready() -> None:

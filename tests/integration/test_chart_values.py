@@ -176,23 +176,28 @@ def test_what_is_loaded_at_the_start(given: dict[str, Any], loads: list[str]) ->
 
 # --- numbers are computed as by the filters
 
+CLAIM = {"newClaim": {"size": "1Gi"}}
+DRIVER = {"persistentVolume": {"source": {"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}}}}
+
 
 @pytest.mark.parametrize(
-    ("size", "instances", "replicas", "gpus", "spare", "modes"),
+    ("size", "instances", "replicas", "gpus", "spare", "volume", "modes"),
     [
-        (0, 0, 1, 1, 0, []),
-        (1, 1, 3, 1, 2, []),
-        (12_345_678_901, 7, 2, 2, 5, ["ReadWriteMany"]),
-        (1 << 40, 100, 4, 0, 0, []),
-        (5, 2, 2, 1, 9, ["ReadWriteOnce"]),
+        (0, 0, 1, 1, 0, CLAIM, []),
+        (1, 1, 3, 1, 2, CLAIM, []),
+        (12_345_678_901, 7, 2, 2, 5, CLAIM, ["ReadWriteMany"]),
+        (1 << 40, 100, 4, 0, 0, CLAIM, []),
+        (5, 2, 2, 1, 9, CLAIM, ["ReadWriteOnce"]),
+        (5, 2, 2, 0, 0, DRIVER, ["ReadWriteOnce"]),
+        (5, 2, 2, 0, 0, DRIVER, []),
     ],
 )
 def test_numbers_are_the_filters(  # noqa: PLR0917
-    size: int, instances: int, replicas: int, gpus: int, spare: int, modes: list[str]
+    size: int, instances: int, replicas: int, gpus: int, spare: int, volume: dict[str, Any], modes: list[str]
 ) -> None:
-    volume = {"newClaim": {"size": "1Gi", **({"accessModes": modes} if modes else {})}}
+    given = {"accessModes": modes} if modes else {}
     values = {
-        "modelRepository": {"volume": volume, "bytes": size},
+        "modelRepository": {"volume": {kind: {**source, **given} for kind, source in volume.items()}, "bytes": size},
         "sharedMemory": {"pythonInstances": instances},
         "replicaCount": replicas,
         "gpu": {"count": gpus},
@@ -254,11 +259,15 @@ def test_the_rules_are_those_of_the_role_monitoring() -> None:
     assert groups(other) == of_the_role(**shifted)
 
 
-def test_promtool_takes_the_rules(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def promtool() -> str:
     try:
-        promtool = prometheus.program("promtool")
+        return str(prometheus.program("promtool"))
     except prometheus.NoPrometheusError as error:
         pytest.skip(str(error))
+
+
+def test_promtool_takes_the_rules(promtool: str, tmp_path: Path) -> None:
     rule = {"name": "mine", "rules": [{"record": "mine:rate", "expr": "sum(triton:success:rate)"}]}
     rendered = render(least(monitoring={"prometheusRule": {"enabled": True, "extraGroups": [rule]}}))
     path = tmp_path / "rules.yml"
@@ -266,6 +275,75 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     done = subprocess.run([promtool, "check", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "SUCCESS" in done.stdout
+
+
+# --- what KEDA asks Prometheus
+
+EXPORTER = 'service="dcgm-exporter",job="dcgm-exporter"'
+# A scrape keeps the exporter's labels as exported_…, or honors them; an idle GPU has those of the exporter's own pod.
+KEPT = f'{EXPORTER},namespace="gpu-operator",pod="dcgm-exporter-x2f5k"'
+IDLE = f"DCGM_FI_DEV_GPU_UTIL{{{KEPT}}}"
+
+
+def kept(pod: str, namespace: str = "inference") -> str:
+    return f'DCGM_FI_DEV_GPU_UTIL{{{KEPT},exported_namespace="{namespace}",exported_pod="{pod}"}}'
+
+
+def honored(pod: str, namespace: str = "inference") -> str:
+    return f'DCGM_FI_DEV_GPU_UTIL{{{EXPORTER},namespace="{namespace}",pod="{pod}"}}'
+
+
+def waiting(name: str, service: str, more: str = "") -> str:
+    return f'nv_inference_{name}{{service="{service}"{more}}}'
+
+
+def queries(**values: Any) -> list[str]:
+    keda = {"type": "keda", "queueMicroseconds": 1000, "gpuUtilization": 80, "keda": {"prometheus": "http://prometheus:9090"}}
+    rendered = render(least(autoscaling=keda, **values))
+    return [each["metadata"]["query"] for each in rendered.one("ScaledObject")["spec"]["triggers"]]
+
+
+QUEUE, SUCCESS = "queue_duration_us", "request_success"
+LONG = "x" * 49
+GPU_POD = "rel-triton-7d9c5b8f6-x2f5k"
+GPU_OTHERS = {
+    "rel-triton-b-7d9c5b8f6-x2f5k": "inference", "rel-triton-b-0": "inference", "rel-triton-7d9c5b8f6-aaaaa": "elsewhere"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "series", "expected"),
+    [
+        (1, {}, {kept(GPU_POD): 90, IDLE: 1, **{kept(pod, there): 5 for pod, there in GPU_OTHERS.items()}}, 90),
+        (1, {}, {honored(GPU_POD): 90, IDLE: 1, **{honored(pod, there): 5 for pod, there in GPU_OTHERS.items()}}, 90),
+        (1, {"fullnameOverride": LONG}, {kept(f"{LONG}-7d9c5b8fx2f5k"): 70, kept(f"{LONG}-b-7d9c5b8f6-x2f5k"): 5}, 70),
+        # Two seconds of requests a minute, each of which waited half a second.
+        (0, {}, {waiting(QUEUE, "rel-triton"): "0+1000000x9", waiting(SUCCESS, "rel-triton"): "0+2x9"}, 500000),
+        (
+            0,
+            {},
+            {
+                waiting(name, "rel-triton", f',namespace="{namespace}"'): f"0+{step}x9"
+                for namespace, queued in (("inference", 1000), ("elsewhere", 9000))
+                for name, step in ((QUEUE, queued), (SUCCESS, 1))
+            },
+            1000,
+        ),
+        (0, {"monitoring": {"service": "vision"}}, {waiting(QUEUE, "rel-triton"): "0+9x9"}, 0),
+    ],
+)
+def test_prometheus_answers_keda_of_this_release_alone(  # noqa: PLR0917
+    number: int, values: dict[str, Any], series: dict[str, Any], expected: float, promtool: str, tmp_path: Path
+) -> None:
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": each if isinstance(each, str) else f"{each}x9"} for name, each in series.items()],
+        "promql_expr_test": [{"expr": f"round({queries(**values)[number]})", "eval_time": "2m", "exp_samples": [{"value": expected}]}],
+    }
+    path = tmp_path / "tests.yml"
+    path.write_text(json.dumps({"tests": [case]}), encoding="utf-8")
+    done = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- values of other charts

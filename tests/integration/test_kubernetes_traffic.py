@@ -110,7 +110,7 @@ def test_no_request_fails_whatever_happens_to_the_replicas(site: Site) -> None:
         assert site.versions() == [["2"]] * 3
 
         before = site.pods()
-        site.run("deploy", server_kubernetes_values=SCALED)
+        site.run("deploy", server_kubernetes_values=SCALED)  # One serves alone until the autoscaler looks: docs/chart.md, Scaling.
         site.cluster.configured.measure(cpu=65)
         site.settle()
         assert len(site.pods()) == 4

@@ -86,6 +86,14 @@ def test_the_adapters_rules_are_the_metrics_of_the_chart() -> None:
     assert chart["monitoring"]["dashboard"]["labels"] == {"grafana_dashboard": "1"}
 
 
+def test_an_idle_gpu_does_not_hide_the_pods_that_use_others() -> None:
+    """The adapter takes the last rule that finds any series. Those of an idle GPU have no exported_pod, and the exporter's own as pod."""
+    asked = [rule["seriesQuery"] for rule in value("rules") if {"resource": "pod"} in rule["resources"]["overrides"].values()]
+    by_pod, by_exported_pod = (each for each in asked if "DCGM" in each)
+    assert 'exported_pod=""' in by_pod
+    assert 'exported_pod!=""' in by_exported_pod
+
+
 @pytest.mark.parametrize(
     ("known", "url"),
     [

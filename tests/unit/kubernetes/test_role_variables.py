@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from support.charts.cases import CASES
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "server_kubernetes"
 
@@ -30,6 +31,14 @@ def test_an_empty_store_leaves_the_values_file_alone() -> None:
     assert value("made", _monitored=False, store={"s3": {"region": "eu-central-1"}})["credentials"] == {"region": "eu-central-1"}
     assert value("sync", repository="oss://a/b") == {"url": "oss://a/b"}
     assert value("sync", repository="oss://a/b", store={"oss": {"endpoint": "oss-x"}}) == {"url": "oss://a/b", "endpoint": "oss-x"}
+
+
+def test_a_region_and_the_environment_come_to_the_chart_as_its_tests_have_them() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_DEFAULT_REGION": "eu-central-1"}
+    credentials = value("made", _monitored=False, store={"s3": {"region": "eu-central-1"}})["credentials"]
+    made = value("secret_values", _all={"credentials": credentials}, _secret="vision-secrets", environment=keys)
+    assert made["credentials"] == CASES["variables of the role"]["credentials"]
+    assert not made["extraEnv"]
 
 
 @pytest.mark.parametrize(

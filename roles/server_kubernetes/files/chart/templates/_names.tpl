@@ -105,6 +105,7 @@ annotations:
 {{- if and (hasKey $v.modelRepository.volume "emptyDir") (not $sync) (not $v.initContainers) -}}
 {{- fail "modelRepository.volume.emptyDir: nothing fills it. Give modelRepository.sync.url, or initContainers of your own." -}}
 {{- end -}}
+{{- include "triton.checkCredentials" . -}}
 {{- if and $v.restrictedApis.enabled (not $v.server.launcher) -}}
 {{- fail "restrictedApis: needs server.launcher, which keeps the key off the command line. Set server.launcher to true, or restrictedApis.enabled to false." -}}
 {{- end -}}
@@ -139,6 +140,9 @@ annotations:
 {{- end -}}
 {{- if and (index $v.server.options "metrics-config") (lt $release 2304) -}}
 {{- fail (printf "image.tag: the tritonserver of %s does not know --metrics-config. Set server.options.metrics-config to null, or use a newer image." $tag) -}}
+{{- end -}}
+{{- if and $v.istio.enabled $v.istio.jwt.issuer $v.tests.enabled -}}
+{{- fail "tests: the pod of helm test has no token, so istio.jwt lets none of its requests in. Set tests.enabled to false." -}}
 {{- end -}}
 {{- $http := index $v.server.options "allow-http" -}}
 {{- if and (not (kindIs "invalid" $http)) (eq (toString $http) "false") -}}

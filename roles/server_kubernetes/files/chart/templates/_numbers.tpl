@@ -37,7 +37,7 @@
 {{- /* A volume that one node alone can mount leaves no room for a second pod elsewhere. */ -}}
 {{- define "triton.oneNode" -}}
 {{- range $volume := list .Values.modelRepository.volume (.Values.cache.enabled | ternary .Values.cache.volume dict) -}}
-{{- $modes := dig "newClaim" "accessModes" list $volume -}}
+{{- $modes := dig "newClaim" "accessModes" list $volume | default (dig "persistentVolume" "accessModes" list $volume) -}}
 {{- if and $modes (not (has "ReadWriteMany" $modes)) (not (has "ReadOnlyMany" $modes)) -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
@@ -59,7 +59,16 @@ type: Recreate
 {{- if eq (toString $surge) "0" -}}{{- $unavailable = 1 -}}{{- end -}}
 {{- end -}}
 {{- if not (kindIs "invalid" $r.maxSurge) -}}{{- $surge = $r.maxSurge -}}{{- end -}}
-{{- if not (kindIs "invalid" $r.maxUnavailable) -}}{{- $unavailable = $r.maxUnavailable -}}{{- end -}}
+{{- /* A share may be 0%. */ -}}
+{{- $none := eq (toString $surge | trimSuffix "%" | int) 0 -}}
+{{- if not (kindIs "invalid" $r.maxUnavailable) -}}
+{{- $unavailable = $r.maxUnavailable -}}
+{{- else if $none -}}
+{{- $unavailable = 1 -}}
+{{- end -}}
+{{- if and $none (eq (toString $unavailable | trimSuffix "%" | int) 0) -}}
+{{- fail "rollout: no replica can be replaced, since none may come first (maxSurge 0) and none may be missing (maxUnavailable 0). Give rollout.maxSurge 1, with room for a replica more (rollout.spareGpus), or rollout.maxUnavailable 1." -}}
+{{- end -}}
 type: RollingUpdate
 rollingUpdate:
   maxSurge: {{ $surge }}

@@ -6,9 +6,11 @@
 {{- end }}
 {{- end -}}
 
-{{- /* While a model loads, and after a load that failed, Triton says of itself that it is not ready: all replicas would leave the Service together. */ -}}
+{{- /* Asked until a replica has started. Later it would not do: while a model loads, and after a load that failed, Triton says of itself that it is not
+ready, and all replicas would leave the Service together. It answers at all, and is live, when it has tried to load each model of its start. */ -}}
 {{- define "triton.started" -}}
-{{- len .Values.probes.readiness.models | eq 0 | ternary "/v2/health/ready" "/v2/health/live" -}}
+{{- $all := and (eq .Values.probes.startup.models "all") (empty .Values.probes.readiness.models) -}}
+{{- $all | ternary "/v2/health/ready" "/v2/health/live" -}}
 {{- end -}}
 
 {{- /* One model is asked for by the kubelet, several by a script. */ -}}
@@ -23,6 +25,21 @@ httpGet: {path: {{ printf "/v2/models/%s%s/ready" (first $parts) (gt (len $parts
 exec:
   command: {{ concat (list "python3" "/serving-triton/config/ready.py" (toString (int .Values.server.ports.http)) (toString (int .Values.probes.readiness.timeoutSeconds))) $models | toJson }}
 {{- end -}}
+{{- end -}}
+
+{{- define "triton.serverEnv" -}}
+{{- $v := .Values -}}
+{{- /* The root file system is read-only and the user has no home. */ -}}
+- {name: HOME, value: /tmp}
+{{- if $v.cache.enabled }}
+- {name: XDG_CACHE_HOME, value: {{ $v.cache.mountPath }}}
+- {name: CUDA_CACHE_PATH, value: {{ $v.cache.mountPath }}/cuda}
+- {name: HF_HOME, value: {{ $v.cache.mountPath }}/huggingface}
+{{- end }}
+{{- if eq (int $v.gpu.count) 0 }}
+{{- /* NVIDIA's images ask for every GPU, which its runtime would give them, counted or not. */}}
+- {name: NVIDIA_VISIBLE_DEVICES, value: void}
+{{- end }}
 {{- end -}}
 
 {{- define "triton.serverContainer" -}}
@@ -42,24 +59,7 @@ ports:
   - {name: http, containerPort: {{ int $v.server.ports.http }}, protocol: TCP}
   - {name: grpc, containerPort: {{ int $v.server.ports.grpc }}, protocol: TCP}
   - {name: metrics, containerPort: {{ int $v.server.ports.metrics }}, protocol: TCP}
-env:
-  {{- /* The root file system is read-only and the user has no home. */}}
-  - {name: HOME, value: /tmp}
-  {{- if $v.cache.enabled }}
-  - {name: XDG_CACHE_HOME, value: {{ $v.cache.mountPath }}}
-  - {name: CUDA_CACHE_PATH, value: {{ $v.cache.mountPath }}/cuda}
-  - {name: HF_HOME, value: {{ $v.cache.mountPath }}/huggingface}
-  {{- end }}
-  {{- if eq (int $v.gpu.count) 0 }}
-  {{- /* NVIDIA's images ask for every GPU, which its runtime would give them, counted or not. */}}
-  - {name: NVIDIA_VISIBLE_DEVICES, value: void}
-  {{- end }}
-  {{- with include "triton.storeEnv" . | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- with $v.extraEnv }}
-  {{- tpl (toYaml .) $ | nindent 2 }}
-  {{- end }}
+env: {{- include "triton.env" (list (include "triton.serverEnv" .) (include "triton.storeEnv" .) (tpl (toYaml $v.extraEnv) .)) | nindent 2 }}
 {{- with trim (printf "%s\n%s" (include "triton.storeEnvFrom" .) ($v.extraEnvFrom | empty | ternary "" (toYaml $v.extraEnvFrom))) }}
 envFrom:
   {{- . | nindent 2 }}
@@ -200,8 +200,12 @@ volumeMounts:
 {{- toYaml (merge (dict) .Values.podAnnotations $own .Values.commonAnnotations) -}}
 {{- end -}}
 
+{{- define "triton.architecture" -}}
+{{- with index .Values.nodeSelector "kubernetes.io/arch" | default .Values.arch -}}kubernetes.io/arch: {{ . }}{{- end -}}
+{{- end -}}
+
 {{- define "triton.nodeSelector" -}}
-{{- with merge (dict) .Values.nodeSelector (empty .Values.arch | ternary (dict) (dict "kubernetes.io/arch" .Values.arch)) }}
+{{- with merge (dict) .Values.nodeSelector (include "triton.architecture" . | fromYaml) }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}

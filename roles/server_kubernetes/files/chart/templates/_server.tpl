@@ -121,6 +121,17 @@
 {{- if $given -}}{{- toYaml $given -}}{{- end -}}
 {{- end -}}
 
+{{- /* Lists of variables as one list, in YAML, each name once: the last counts, as it would in a container, so what users give comes last. */ -}}
+{{- define "triton.env" -}}
+{{- $all := list -}}
+{{- $last := dict -}}
+{{- range . -}}{{- $all = concat $all (fromYamlArray .) -}}{{- end -}}
+{{- range $place, $each := $all -}}{{- $_ := set $last $each.name $place -}}{{- end -}}
+{{- $kept := list -}}
+{{- range $place, $each := $all -}}{{- if eq $place (index $last $each.name) -}}{{- $kept = append $kept $each -}}{{- end -}}{{- end -}}
+{{- toYaml $kept -}}
+{{- end -}}
+
 {{- /* Environment that tells Triton and rclone how to get at the store. */ -}}
 {{- define "triton.storeEnv" -}}
 {{- $c := .Values.credentials -}}
@@ -139,17 +150,17 @@
 {{- if $c.gcs.serviceAccountJson }}
 - {name: GOOGLE_APPLICATION_CREDENTIALS, value: /serving-triton/credentials/gcs.json}
 {{- end }}
+{{- if $c.file.existingSecret }}
+- {name: TRITON_CLOUD_CREDENTIAL_PATH, value: {{ printf "/serving-triton/credential-file/%s" $c.file.key | quote }}}
+{{- else if $c.file.content }}
+- {name: TRITON_CLOUD_CREDENTIAL_PATH, value: /serving-triton/credentials/credential.json}
+{{- end }}
 {{- if $c.existingSecret }}
 {{- range $variable, $key := $c.existingSecretKeys }}
 - name: {{ $variable }}
   valueFrom:
     secretKeyRef: {name: {{ $c.existingSecret }}, key: {{ $key }}}
 {{- end }}
-{{- end }}
-{{- if $c.file.existingSecret }}
-- {name: TRITON_CLOUD_CREDENTIAL_PATH, value: {{ printf "/serving-triton/credential-file/%s" $c.file.key | quote }}}
-{{- else if $c.file.content }}
-- {name: TRITON_CLOUD_CREDENTIAL_PATH, value: /serving-triton/credentials/credential.json}
 {{- end }}
 {{- end -}}
 

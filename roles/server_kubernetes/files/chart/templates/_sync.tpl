@@ -22,12 +22,45 @@
 {{- else if hasPrefix "as://" $url -}}
 {{- $rest := trimPrefix "as://" $url -}}
 {{- $account := regexReplaceAll "^([^/]+?)(\\.blob\\.core\\.windows\\.net)?/.*$" $rest "${1}" -}}
-{{- $key := or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY") -}}
-:azureblob,account={{ $account }}{{ if not $key }},env_auth=true{{ end }}:{{ regexReplaceAll "^[^/]+/" $rest "" }}
+:azureblob,account={{ $account }}{{ if not (include "triton.azureKey" .) }},env_auth=true{{ end }}:{{ regexReplaceAll "^[^/]+/" $rest "" }}
 {{- else if hasPrefix "oss://" $url -}}
 :s3,provider=Alibaba,env_auth=true,endpoint="{{ required "modelRepository.sync.endpoint: oss:// needs it, for example oss-cn-hangzhou.aliyuncs.com" $sync.endpoint }}":{{ trimPrefix "oss://" $url }}
 {{- else -}}
 {{- fail (printf "modelRepository.sync.url: %s is no URL of a store. Give s3://, gs://, as:// or oss://, or a command of your own as modelRepository.sync.command." $url) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether the account's key is among the variables. */ -}}
+{{- define "triton.azureKey" -}}
+{{- if or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY") -}}true{{- end -}}
+{{- end -}}
+
+{{- /* Credentials that nobody would use. What a cloud gives to a pod or its node is not seen from here, so a copy without any may be right. */ -}}
+{{- define "triton.checkCredentials" -}}
+{{- $v := .Values -}}
+{{- $c := $v.credentials -}}
+{{- $sync := $v.modelRepository.sync -}}
+{{- $rclone := and $sync.url (not $sync.command) -}}
+{{- if and $c.existingSecretKeys (not $c.existingSecret) -}}
+{{- fail "credentials.existingSecretKeys: nothing says of which Secret. Give credentials.existingSecret, or remove the keys." -}}
+{{- end -}}
+{{- /* Triton reads the volume, and stores among the extra repositories alone. */ -}}
+{{- $reads := regexMatch "(^| )[a-z0-9]+://" (join " " $v.modelRepository.extra) -}}
+{{- $usable := or $c.existingSecret (omit (include "triton.credentials" . | fromYaml) "credential.json") $v.serviceAccount.annotations $v.extraEnv $v.extraEnvFrom -}}
+{{- if and $rclone (or $c.file.content $c.file.existingSecret) (not $reads) (not $usable) -}}
+{{- fail "credentials.file: only Triton can read it, and here rclone reads the store (modelRepository.sync.url). Give credentials.aws, azure, gcs or existingSecret; where the pod's own identity may read the store, remove credentials.file." -}}
+{{- end -}}
+{{- $identity := or (index $v.serviceAccount.annotations "azure.workload.identity/client-id") (index $v.podLabels "azure.workload.identity/use") -}}
+{{- $given := or (include "triton.azureKey" .) $c.existingSecretKeys (regexMatch "\"name\":\"(AZURE|RCLONE)_" (toJson $v.extraEnv)) -}}
+{{- if and $rclone (hasPrefix "as://" $sync.url) $c.existingSecret (not $identity) (not $given) -}}
+{{- fail "credentials.existingSecret: rclone, which reads modelRepository.sync.url, has to be told what the Secret holds. Name its keys in credentials.existingSecretKeys: {AZURE_STORAGE_KEY: <key>}, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET." -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* It refers to another variable, so it comes after all of them. */ -}}
+{{- define "triton.remoteEnv" -}}
+{{- if and (hasPrefix "as://" .Values.modelRepository.sync.url) (include "triton.azureKey" .) (not (contains "RCLONE_AZUREBLOB_KEY" (toJson .Values.extraEnv))) -}}
+- {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
 {{- end -}}
 {{- end -}}
 
@@ -42,17 +75,7 @@ command: {{ toJson $sync.command }}
 {{- else }}
 args: {{ concat (list ($sync.delete | ternary "sync" "copy") (include "triton.remote" .) $repository.mountPath "--config=" "--stats=30s" "--stats-one-line" "--verbose") $sync.arguments | toJson }}
 {{- end }}
-env:
-  - {name: HOME, value: /tmp}
-  {{- with include "triton.storeEnv" . | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- if and (hasPrefix "as://" $sync.url) (or .Values.credentials.azure.storageKey (hasKey .Values.credentials.existingSecretKeys "AZURE_STORAGE_KEY")) }}
-  - {name: RCLONE_AZUREBLOB_KEY, value: $(AZURE_STORAGE_KEY)}
-  {{- end }}
-  {{- with .Values.extraEnv }}
-  {{- tpl (toYaml .) $ | nindent 2 }}
-  {{- end }}
+env: {{- include "triton.env" (list "- {name: HOME, value: /tmp}" (include "triton.storeEnv" .) (tpl (toYaml .Values.extraEnv) .) (include "triton.remoteEnv" .)) | nindent 2 }}
 {{- with include "triton.storeEnvFrom" . | trim }}
 envFrom:
   {{- . | nindent 2 }}

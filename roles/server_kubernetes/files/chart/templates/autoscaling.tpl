@@ -54,7 +54,8 @@ spec:
 {{- if not (or $a.cpuUtilization $a.queueMicroseconds $a.gpuUtilization $k.triggers) }}
 {{- fail "autoscaling: keda has nothing to scale by. Give autoscaling.cpuUtilization, queueMicroseconds, gpuUtilization or keda.triggers." }}
 {{- end }}
-{{- $labels := printf "service=%q" (include "triton.monitoringService" .) }}
+{{- /* Releases of other namespaces may have the name. Where it is not a monitor that gives the label service, there may be no label namespace. */}}
+{{- $labels := printf "service=%q,namespace=~%q" (include "triton.monitoringService" .) (printf "%s|" .Release.Namespace) }}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
@@ -85,7 +86,12 @@ spec:
     {{- $triggers = append $triggers (dict "query" $query "threshold" $a.queueMicroseconds "metricType" "Value") }}
     {{- end }}
     {{- if $a.gpuUtilization }}
-    {{- $query := printf "avg(%s{namespace=%q, pod=~%q})" $a.gpuMetric .Release.Namespace (printf "%s-.*" $name) }}
+    {{- /* Of this release alone: a pod of the Deployment NAME is NAME-HASH-RANDOM; Kubernetes cuts a long NAME-HASH- down to 58 characters. */}}
+    {{- $pods := printf "%s-[a-z0-9]+-%s[a-z0-9]{5}" $name (gt (len $name) 46 | ternary "?" "") }}
+    {{- /* DCGM's exporter says by pod which pod uses a GPU. Prometheus keeps that as exported_pod, and as pod where the exporter's labels are honored. */}}
+    {{- $kept := printf "%s{exported_namespace=%q,exported_pod=~%q}" $a.gpuMetric .Release.Namespace $pods }}
+    {{- $honored := printf "%s{exported_pod=\"\",namespace=%q,pod=~%q}" $a.gpuMetric .Release.Namespace $pods }}
+    {{- $query := printf "avg(%s or %s)" $kept $honored }}
     {{- $triggers = append $triggers (dict "query" $query "threshold" $a.gpuUtilization "metricType" "Value") }}
     {{- end }}
     {{- range $triggers }}

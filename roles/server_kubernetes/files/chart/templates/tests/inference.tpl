@@ -25,11 +25,12 @@ spec:
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with include "triton.nodeSelector" . | trim }}
-  {{- . | nindent 2 }}
+  {{- /* A node that runs the image will do; a GPU is not asked for. */}}
+  {{- with include "triton.architecture" . | trim }}
+  nodeSelector: {{- . | nindent 4 }}
   {{- end }}
-  {{- with .Values.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
+  {{- with include "triton.tolerations" . | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
   containers:
     - name: inference
