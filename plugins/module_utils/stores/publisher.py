@@ -29,6 +29,7 @@ from ..repository.publish import (
 )
 from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, served_versions, steps, unpin
 from .base import Store
+from .holder import REFRESH_SECONDS
 
 # What a poll (every 15 seconds by Triton's default) and the load after it may take.
 LOAD_SECONDS = 30.0
@@ -107,10 +108,11 @@ class Publisher:
         if first:
             self._store.run(first)
         self._switch(changes, self._pin(changes))
-        if delay := self._delay(changes, last):
-            self._manners.clock.sleep(delay)
+        self._rest(self._delay(changes, last))
         if last:
+            self._store.keep_lock()
             self._store.run(last)
+        self._store.keep_lock()
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -165,6 +167,15 @@ class Publisher:
         loading = {change.name for change in changes if change.state != "removed" and change.uploads()}
         disturbed = any(step.target.partition("/")[0] in loading for group in removals for step in group)
         return LOAD_SECONDS if disturbed and not self._store.appears_whole else 0
+
+    def _rest(self, seconds: float) -> None:
+        """Sleeps with signs of life: a lock without one is taken over."""
+        while seconds > 0:
+            nap = min(seconds, REFRESH_SECONDS)
+            self._manners.clock.sleep(nap)
+            seconds -= nap
+            if seconds > 0:
+                self._store.keep_lock()
 
     def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> None:
         """Makes what is new visible."""

@@ -165,6 +165,31 @@ def test_an_own_lock_holds_while_we_live(place: Place) -> None:
     assert place.publish()
 
 
+def test_a_lock_that_is_taken_over_while_it_waits_ends_a_publish(place: Place) -> None:
+    signs: list[float] = []
+
+    class Rival(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            signs.append(time.time() - (place.root / LOCK).stat().st_mtime)
+            os.utime(place.root / LOCK, (time.time() - STALE_SECONDS,) * 2)
+            if len(signs) == 3:
+                (place.root / LOCK).unlink()
+                place.lock()
+                (place.home / WORKSPACE).mkdir(exist_ok=True)
+                (place.home / WORKSPACE / "theirs").touch()
+
+    place.publish()
+    place.write("digits/2/model.py", "two")
+    with pytest.raises(ConflictError, match="somebody took the lock over"):
+        place.publish(manners=Manners(removal_delay=1000, clock=Rival()), keep_versions=1)
+    assert len(signs) == 3
+    assert max(signs) < STALE_SECONDS / 2
+    assert (place.root / "digits/1/model.py").exists()
+    assert json.loads((place.root / LOCK).read_text())["host"] == "elsewhere"
+    assert (place.home / WORKSPACE / "theirs").exists()
+
+
 def test_a_publish_between_plan_and_apply_is_noticed(place: Place) -> None:
     publisher = place.publisher()
     plan = publisher.plan(publisher.observe())

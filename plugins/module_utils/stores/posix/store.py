@@ -155,12 +155,17 @@ class PosixStore:
                 yield created
             finally:
                 self._staged.clear()
-                with suppress(OSError):
-                    self._workspace.close()
+                # Else it is the workspace of whoever took the lock over.
+                if self._lock.is_ours():
+                    with suppress(OSError):
+                        self._workspace.close()
                 self._lock.release()
                 if created:
                     # Only where nothing came of it: a folder that holds something stays.
                     self.remove_root()
+
+    def keep_lock(self) -> None:
+        self._lock.refresh()
 
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         total = sum(each.size for each in uploads.values())
