@@ -18,6 +18,7 @@ from .layout import CONFIG_FILE, MANIFEST_FILE
 from .manifest import FileRecord, Manifest, ModelTree
 from .withdrawn import Selection, select
 
+_NOT_OURS = "we did not publish this"
 # Conflicts named in one message; the details carry all of them.
 SHOWN = 10
 
@@ -172,6 +173,8 @@ def to_list(desired: Iterable[str], observed: Observed, options: Options, *, abs
         return ours & observed.names if not options.models else set(options.models) & observed.names
     wanted = set(desired)
     listed = set(committed.pending) if options.verify == "manifest" else ours
+    # Before it goes it is looked at, whatever is trusted.
+    listed |= set(_pruned(wanted, observed, options))
     return (listed | (wanted if options.adopt or options.force else set())) & observed.names
 
 
@@ -199,10 +202,11 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
     chosen = select(desired, observed.committed.withdrawn, force=options.force)
     planners = [_ModelPlan(name, chosen.trees[name], observed, options) for name in sorted(chosen.trees)]
     conflicts = [conflict for planner in planners for conflict in planner.conflicts]
+    gone = _pruned(desired, observed, options)
+    conflicts += [text for name in gone for text in _foreign(name, observed, options)]
     if conflicts:
         raise _conflict(conflicts)
     models = {**observed.committed.models, **{planner.name: planner.record for planner in planners}}
-    gone = _pruned(desired, observed, options)
     for name in gone:
         models.pop(name, None)
     if gone and not models and not options.allow_empty:
@@ -363,19 +367,29 @@ def _foreign(name: str, observed: Observed, options: Options) -> list[tuple[str,
     if options.force or name not in observed.names:
         return []
     if not observed.is_ours(name):
-        return [(name, "we did not publish this model")]
+        return [(name, f"{_NOT_OURS} model")]
     if name in observed.committed.pending:
         return []
-    strange = set(observed.trees[name].versions) - set(observed.committed.models[name].versions)
-    return [(f"{name}/{number}", "we did not publish this version") for number in sorted(strange)]
+    return strangers(name, observed.trees[name], observed.committed.models[name])
+
+
+def strangers(name: str, tree: ModelTree[Entry], record: ModelTree[FileRecord]) -> list[tuple[str, str]]:
+    """What lies in a model of ours that we did not publish, as (path, why it may not go)."""
+    versions = [(f"{name}/{number}", f"{_NOT_OURS} version") for number in sorted(tree.versions.keys() - record.versions.keys())]
+    ours = ModelTree(tree.files, {number: each for number, each in tree.versions.items() if number in record.versions})
+    # Some tools for buckets make an object for a folder.
+    files = sorted(path for path in ours.flat().keys() - record.flat().keys() if not path.endswith("/"))
+    return versions + [(f"{name}/{path}", f"{_NOT_OURS} file") for path in files]
 
 
 def _without_version(name: str, number: int, observed: Observed, options: Options) -> ModelChange:
     record = observed.committed.models.get(name, ModelTree())
     there = name in observed.names and number in observed.actual(name).versions
     left = tuple(sorted(set(record.versions) - {number}))
-    if there and number not in record.versions and not (options.force or name in observed.committed.pending):
-        raise _conflict([(f"{name}/{number}", "we did not publish this version")])
+    if there and not (options.force or name in observed.committed.pending):
+        alone = ModelTree({}, {number: observed.trees[name].versions[number]})
+        if conflicts := strangers(name, alone, record):
+            raise _conflict(conflicts)
     if there and not set(observed.actual(name).versions) - {number}:
         raise InputError(
             "it is the model's only version, and a model without one cannot load",
@@ -393,12 +407,11 @@ def _left(change: ModelChange, committed: Manifest) -> ModelTree[FileRecord]:
 def _conflict(conflicts: Sequence[tuple[str, str]]) -> ConflictError:
     shown = "; ".join(f"{where}: {what}" for where, what in conflicts[:SHOWN])
     more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
-    immutable = all(what.startswith("version ") for _unused, what in conflicts)
-    remedy = (
-        "Give the changed files a new version folder, or set force to overwrite what may be serving."
-        if immutable
-        else "Choose another name or repository, set adopt to take over what is the same, or force to overwrite or remove it."
-    )
+    remedy = "Choose another name or repository, set adopt to take over what is the same, or force to overwrite or remove it."
+    if all(what.startswith("version ") for _unused, what in conflicts):
+        remedy = "Give the changed files a new version folder, or set force to overwrite what may be serving."
+    elif all(what.startswith(_NOT_OURS) for _unused, what in conflicts):
+        remedy = "Move it to another place, or set force to remove it too."
     return ConflictError(shown + more, remedy=remedy, conflicts=[{"path": where, "reason": what} for where, what in conflicts])
 
 

@@ -14,7 +14,7 @@ from ..core.plan import Action, Plan
 from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE
 from ..repository.manifest import FileRecord, Manifest, ModelTree, Release, Withdrawn, dump, parse
-from ..repository.publish import Entry, revision
+from ..repository.publish import SHOWN, Entry, revision, strangers
 from ..repository.publish_steps import SETTLE_SECONDS, Step
 from ..repository.release import (
     BEGUN,
@@ -47,7 +47,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Seen:
-    """The manifest and its bytes. trees: of models that a publish left unfinished, where that matters: what lies there."""
+    """The manifest and its bytes. trees: what lies there, of models that a publish left unfinished or of which something goes."""
 
     manifest: Manifest
     raw: bytes | None
@@ -72,11 +72,12 @@ class Releases:
     def observe(self) -> Seen:
         raw = self._store.read_manifest()
         self._seen = Seen(parse(raw)[0] or Manifest(), raw)
-        self._seen = replace(self._seen, trees=self._unfinished(self._seen))
+        self._seen = replace(self._seen, trees=self._trees(self._seen))
         return self._seen
 
-    def _unfinished(self, seen: Seen) -> dict[str, ModelTree[Entry]]:
-        names = set(seen.manifest.pending) & set(self._names(seen)) if self._wish.state == WITHDRAWN else set()
+    def _trees(self, seen: Seen) -> dict[str, ModelTree[Entry]]:
+        leaving = {name for name, entry in seen.manifest.releases.items() if entry.state == WITHDRAWN}
+        names = {WITHDRAWN: set(seen.manifest.pending), CLEARED: leaving}.get(self._wish.state, set()) & set(self._names(seen))
         there = self._store.names(seen.manifest) if names else frozenset()
         known = there | seen.manifest.models.keys()
         return {name: self._store.tree(name) if name in there else ModelTree() for name in names & known}
@@ -202,10 +203,12 @@ class Releases:
     def _cleared(self, seen: Seen) -> Releasing:
         journal, actions, steps = dict(seen.manifest.releases), [], {}
         models = dict(seen.manifest.models)
+        strange: list[tuple[str, str]] = []
         for name in self._names(seen):
             entry = journal.get(name)
             if entry is None or entry.state != WITHDRAWN:
                 continue
+            strange += _strange(name, entry, seen)
             journal[name] = replace(entry, state=CLEARED)
             actions.append(Action("remove", f"{name} {', '.join(map(str, entry.bad))}"))
             record = models.get(name, ModelTree())
@@ -217,6 +220,12 @@ class Releases:
             else:
                 models.pop(name, None)
                 steps[name] = (Step("drop_tree", name),)
+        if strange:
+            what = "; ".join(f"{path}: {why}" for path, why in strange[:SHOWN])
+            remedy = "Move it out of what is taken away, then run this again."
+            raise ConflictError(
+                what, where=self._store.url, remedy=remedy, conflicts=[{"path": path, "reason": why} for path, why in strange]
+            )
         pending = tuple(name for name in seen.manifest.pending if name not in steps)
         return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, pending=pending, releases=journal))
 
@@ -240,6 +249,15 @@ class Releases:
                 files[path] = replace(files[path], stamp=stamps.get(path, ""))
             models[name] = replace(models[name], files=files)
         return replace(plan.manifest, models=models, created_root=plan.manifest.created_root or created)
+
+
+def _strange(name: str, entry: Release, seen: Seen) -> list[tuple[str, str]]:
+    """What somebody else put into what goes. What a publish that was not finished left there cannot be told from it, and is ours."""
+    if name in seen.manifest.pending:
+        return []
+    tree = seen.trees.get(name, ModelTree())
+    bad = ModelTree({}, {number: files for number, files in tree.versions.items() if number in entry.bad})
+    return strangers(name, bad if entry.served else tree, seen.manifest.models.get(name, ModelTree()))
 
 
 def _possible(steps: Sequence[Step], versions: Mapping[int, object]) -> list[Step]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.fakes import FakeClock
-from support.memory_store import MemoryStore
+from support.memory_store import DiedError, MemoryStore
 from support.publish_sources import CONTENTS, file_of
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
@@ -135,6 +135,46 @@ def test_a_version_of_somebody_else_in_our_model_is_left_alone(store: MemoryStor
         run(store, None)
     run(store, None, force=True)
     assert store.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("digits__7__x", "digits/7: we did not publish this version"),
+        ("digits__note", "digits/note: we did not publish this file"),
+        ("digits__1__note", "digits/1/note: we did not publish this file"),
+        ("digits__more__note", "digits/more/note: we did not publish this file"),
+    ],
+)
+@pytest.mark.parametrize("verify", ["manifest", "list"])
+def test_what_somebody_put_into_our_models_is_not_removed_with_them(store: MemoryStore, key: str, named: str, verify: str) -> None:
+    run(store, {"digits": DIGITS, "other": DIGITS})
+    by_hand(store, **{key: "theirs"})
+    before = dict(store.objects)
+    for source, options in (({"other": DIGITS}, {"prune": True, "verify": verify}), (None, {"models": ("digits",)}), (None, {})):
+        with pytest.raises(ConflictError, match=f"{named}. Move it to another place, or set force to remove it too."):
+            run(store, source, **options)
+        assert store.objects == before
+    assert run(store, {"other": DIGITS}, prune=True, verify=verify, force=True)["removed_models"] == ["digits"]
+    assert run(store, None, models=("other",))["removed_models"] == ["other"]
+
+
+def test_what_somebody_put_into_a_version_of_ours_is_not_removed_with_it(store: MemoryStore) -> None:
+    run(store, {"digits": model({"config.pbtxt": "a"}, v1={"x": "a"}, v2={"x": "a"})})
+    by_hand(store, digits__1__note="theirs", digits__2__folder__="")
+    with pytest.raises(ConflictError, match="digits/1/note: we did not publish this file"):
+        run(store, None, models=("digits",), version=1)
+    assert run(store, None, models=("digits",), version=2)["models"][0]["versions"] == [1]
+
+
+def test_what_a_killed_publish_left_goes_with_its_model(store: MemoryStore) -> None:
+    run(store, {"other": DIGITS})
+    store.fuse = 2
+    with pytest.raises(DiedError):
+        run(store, {"digits": DIGITS})
+    store.fuse = None
+    assert "digits/1/weights" in store.objects
+    assert run(store, {"other": DIGITS}, prune=True)["removed_models"] == ["digits"]
 
 
 @pytest.mark.parametrize("verify", ["list", "digest"])

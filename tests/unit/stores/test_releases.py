@@ -14,7 +14,7 @@ from support.memory_bucket import MemoryBucket
 from support.memory_store import DiedError, MemoryStore
 from support.publish_sources import Source, file_of
 
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest, ModelTree, parse
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, report
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
@@ -225,6 +225,25 @@ def test_nothing_leads_back_to_a_version_that_a_publish_was_taking_away(bench: B
     assert bench.held("m") == ["m/2/model.py", "m/config.pbtxt"]
     with pytest.raises(InputError, match=r"version 1 is not published \(published: none\)"):
         bench.do("withdrawn", why="x")
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("new/7/x", "new/7: we did not publish this version"), ("new/note", "new/note: we did"), ("m/2/note", "m/2/note: we did")],
+)
+def test_what_somebody_put_into_what_was_withdrawn_is_not_taken_away_with_it(bench: Bench, key: str, named: str) -> None:
+    bench.do("begun", "m", "new")
+    bench.publish(AFTER)
+    bench.store.put(key, b"theirs")
+    bench.store.put("m/note", b"theirs")
+    bench.do("withdrawn", why="x")
+    with pytest.raises(ConflictError, match=named):
+        bench.do("cleared")
+    assert key in bench.held()
+    bench.store.delete(key)
+    bench.do("cleared")
+    assert bench.states() == {"m": "cleared", "new": "cleared"}
+    assert "m/note" in bench.held()
 
 
 def test_what_never_was_published_needs_no_way_back(bench: Bench) -> None:
