@@ -182,6 +182,9 @@ def to_digest(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, 
     """The listed files ("model/path") whose content the listing does not tell."""
     keys: list[str] = []
     for name, tree in sorted(observed.trees.items()):
+        if name in observed.committed.pending and name not in desired:
+            # Another source's, who looks at it when it goes on.
+            continue
         record = observed.committed.models.get(name, ModelTree()).flat()
         wanted = desired[name].flat() if name in desired else {}
         every = options.verify == "digest" or name in observed.committed.pending
@@ -214,8 +217,8 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
         raise InputError(f"prune would take away every model: {', '.join(gone)}", where="prune", remedy=remedy)
     changes = [planner.change for planner in planners] + [_removal(name) for name in gone if name in observed.names]
     notes = chosen.notes + tuple(note for planner in planners for note in planner.notes)
-    # What is held is not touched, so what was begun there stays begun.
-    pending = tuple(name for name in observed.committed.pending if name in chosen.held)
+    # What is held, or another source's, is not touched: what was begun there stays begun.
+    pending = tuple(name for name in observed.committed.pending if name not in chosen.trees and name not in gone)
     left = replace(observed.committed, models=models, pending=pending, withdrawn=chosen.left)
     return _publication(changes + _held(chosen, observed), left, observed, notes)
 
@@ -232,7 +235,7 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     if options.version is not None:
         changes = [_without_version(name, options.version, observed, options) for name in options.models]
         models = {**committed.models, **{each.name: _left(each, committed) for each in changes if each.name in committed.models}}
-        return _publication(changes, replace(committed, models=models, pending=()), observed)
+        return _publication(changes, replace(committed, models=models), observed)
     names = options.models or tuple(sorted({*committed.models, *committed.pending}))
     conflicts = [text for name in names for text in _foreign(name, observed, options)]
     if conflicts:
@@ -241,7 +244,8 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     models = {name: tree for name, tree in committed.models.items() if name not in names}
     withdrawn = {name: marks for name, marks in committed.withdrawn.items() if name not in names}
     releases = {name: each for name, each in committed.releases.items() if name not in names}
-    left = replace(committed, models=models, pending=(), withdrawn=withdrawn, releases=releases)
+    pending = tuple(name for name in committed.pending if name not in names)
+    left = replace(committed, models=models, pending=pending, withdrawn=withdrawn, releases=releases)
     return _publication(changes, left if options.models and observed.manifest else None, observed)
 
 

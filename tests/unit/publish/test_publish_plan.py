@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.publish_sources import CONTENTS, file_of
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
-from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree, parse
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
@@ -165,6 +166,55 @@ def test_what_somebody_put_into_a_version_of_ours_is_not_removed_with_it(store: 
     with pytest.raises(ConflictError, match="digits/1/note: we did not publish this file"):
         run(store, None, models=("digits",), version=1)
     assert run(store, None, models=("digits",), version=2)["models"][0]["versions"] == [1]
+
+
+def pending(store: MemoryStore) -> tuple[str, ...]:
+    manifest, _note = parse(store.read_manifest())
+    return manifest.pending if manifest else ()
+
+
+@pytest.mark.parametrize("fuse", range(2, 8))
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ({"other": model({}, v3={"x": "b"}), "third": DIGITS}, {}),
+        ({"other": model({}, v3={"x": "b"})}, {"prune": True, "models": ("other", "third")}),
+        (None, {"models": ("other",)}),
+        (None, {"models": ("other",), "version": 1}),
+    ],
+)
+def test_a_killed_publish_is_finished_after_other_models_were_changed(
+    store: MemoryStore, fuse: int, source: dict[str, ModelTree[SourceFile]] | None, options: dict[str, Any]
+) -> None:
+    two = model({"config.pbtxt": "b"}, v1={"model.py": "a", "weights": "b"}, v2={"model.py": "b", "weights": "b"})
+    run(store, {"digits": DIGITS, "other": model({}, v1={"x": "a"}, v2={"x": "a"}), "third": DIGITS})
+    store.fuse = fuse
+    with contextlib.suppress(DiedError):
+        run(store, {"digits": two, "new": DIGITS})
+    store.fuse = None
+    begun = pending(store)
+    assert begun in ((), ("digits", "new"))
+    store.reads.clear()
+    run(store, source, **options)
+    assert not [key for key in store.reads if key.startswith(("digits", "new"))], "nobody asked for them"
+    assert pending(store) == begun
+    run(store, {"digits": two, "new": DIGITS})
+    assert pending(store) == ()
+    assert store.objects["digits/config.pbtxt"] == b"b"
+    assert {"digits/2/model.py", "new/config.pbtxt"} <= set(store.objects)
+
+
+def test_a_version_that_is_taken_away_does_not_end_what_was_begun(store: MemoryStore) -> None:
+    run(store, {"digits": DIGITS})
+    two = model({"config.pbtxt": "b"}, v1={"model.py": "a", "weights": "b"}, v2={"model.py": "b"})
+    store.fuse = 3
+    with pytest.raises(DiedError):
+        run(store, {"digits": two})
+    store.fuse = None
+    assert "digits/2/model.py" in store.objects
+    run(store, None, models=("digits",), version=1)
+    run(store, {"digits": two})
+    assert (pending(store), store.objects["digits/config.pbtxt"]) == ((), b"b")
 
 
 def test_what_a_killed_publish_left_goes_with_its_model(store: MemoryStore) -> None:
