@@ -94,7 +94,7 @@ options:
   verify:
     description:
       - How to look at what is published already.
-      - V(manifest) trusts the manifest; V(list) compares names, sizes and times and reads the files that differ in time; V(digest)
+      - V(manifest) trusts the manifest and lists only models that get a version or go; V(list) compares names, sizes and times and reads the files that differ in time; V(digest)
         reads all files.
     type: str
     choices: [manifest, list, digest]

@@ -165,7 +165,7 @@ class Publication(Plan):
         return [action.data["change"] for action in self.actions if "change" in action.data]
 
 
-def to_list(desired: Iterable[str], observed: Observed, options: Options, *, absent: bool = False) -> set[str]:
+def to_list(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, options: Options, *, absent: bool = False) -> set[str]:
     """The models of the repository whose files must be listed before a plan can be made."""
     committed = observed.committed
     ours = {*committed.models, *committed.pending}
@@ -173,8 +173,9 @@ def to_list(desired: Iterable[str], observed: Observed, options: Options, *, abs
         return ours & observed.names if not options.models else set(options.models) & observed.names
     wanted = set(desired)
     listed = set(committed.pending) if options.verify == "manifest" else ours
-    # Before it goes it is looked at, whatever is trusted.
+    # Whatever is trusted: what is about to go may hold what is not ours, and so may the number of a version that is about to come.
     listed |= set(_pruned(wanted, observed, options))
+    listed |= {name for name in wanted & committed.models.keys() if _adds(name, desired[name], observed, options)}
     return (listed | (wanted if options.adopt or options.force else set())) & observed.names
 
 
@@ -344,6 +345,13 @@ class _ModelPlan:
         record = ModelTree(_records(self.want.files), versions)
         # Equal records differ in stamps at most: keep those that we have.
         return self.old if record == self.old else record
+
+
+def _adds(name: str, want: ModelTree[SourceFile], observed: Observed, options: Options) -> bool:
+    """Whether a model of ours gets a version that its record lacks."""
+    if want.versions.keys() <= observed.committed.models[name].versions.keys():
+        return False
+    return bool(_ModelPlan(name, want, observed, options).change.added)
 
 
 def _records(files: Mapping[str, SourceFile]) -> dict[str, FileRecord]:

@@ -69,7 +69,7 @@ class Publisher:
         manifest, note = parse(raw)
         seen = Observed(manifest, note, raw, self._store.names(manifest or Manifest()), leftovers=self._store.leftovers())
         absent = self._desired is None
-        trees = {name: self._store.tree(name) for name in to_list(self._desired or (), seen, self._options, absent=absent)}
+        trees = {name: self._store.tree(name) for name in to_list(self._desired or {}, seen, self._options, absent=absent)}
         seen = dataclasses.replace(seen, trees=trees)
         keys = [] if absent else to_digest(self._desired or {}, seen, self._options)
         self._observed = dataclasses.replace(seen, digests={key: self._store.digest(key) for key in keys})
@@ -128,7 +128,8 @@ class Publisher:
         for change in changes:
             if needs_pin(change, whole=self._store.appears_whole):
                 old = self._store.read_text(f"{change.name}/{CONFIG_FILE}")
-                if step := pin(change, old, whole=self._store.appears_whole):
+                present = self._store.tree(change.name).versions
+                if step := pin(change, old, present, whole=self._store.appears_whole):
                     pins.append([step])
                     unpins[change.name] = unpin(change, old)
         if pins:

@@ -101,6 +101,29 @@ def test_a_version_comes_in_under_a_pin_and_the_old_configuration_comes_back(pla
     assert place.publish({"one": V2}) == []
 
 
+def test_the_pin_holds_what_is_served_also_where_somebody_else_put_it_there(place: Place) -> None:
+    place.publish({"one": V1})
+    place.bucket.put("one/7/model.py", b"theirs")
+    pins: list[bytes] = []
+    place.bucket.watch = lambda: pins.append(place.bucket.objects["one/config.pbtxt"])
+    place.publish({"one": V2})
+    assert any(b"[ 7 ]" in pin for pin in pins)
+    assert not any(b"[ 1 ]" in pin for pin in pins)
+
+
+def test_trust_in_the_manifest_does_not_put_a_version_over_somebody_elses(place: Place) -> None:
+    place.publish({"one": V1})
+    place.bucket.put("one/2/extra", b"theirs")
+    with pytest.raises(ConflictError, match="one/2: there is a version of this number that we did not publish"):
+        place.publish({"one": V2}, verify="manifest")
+    place.publish({"one": V1, "two": V1}, verify="manifest")
+    assert [each for each in place.bucket.requests if each == "list one/"] == [], "a model without news is trusted"
+    # Older versions than are kept are no news either.
+    place.publish({"one": model({"config.pbtxt": LATEST}, v3={"model.py": "a"})}, verify="manifest", keep_versions=1, delay=0)
+    assert place.publish({"one": model({"config.pbtxt": LATEST}, v1={}, v3={"model.py": "a"})}, verify="manifest", keep_versions=1) == []
+    assert place.bucket.requests == [f"read {MANIFEST}", "folders"]
+
+
 def test_a_model_without_configuration_gets_one_while_a_version_comes_in(place: Place) -> None:
     before, after = model({}, v1={"model.onnx": "a"}), model({}, v1={"model.onnx": "a"}, v2={"model.onnx": "b"})
     place.publish({"one": before})
