@@ -94,8 +94,8 @@ options:
   verify:
     description:
       - How to look at what is published already.
-      - V(manifest) trusts the manifest and lists only models that get a version or go; V(list) compares names, sizes and times and reads the files that differ in time; V(digest)
-        reads all files.
+      - V(manifest) trusts the manifest, and lists only models that get a version or go; V(list) compares names, sizes and times and
+        reads the files that differ in time; V(digest) reads all files.
     type: str
     choices: [manifest, list, digest]
     default: list
