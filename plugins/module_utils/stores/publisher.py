@@ -108,6 +108,7 @@ class Publisher:
         if first:
             self._store.run(first)
         self._switch(changes, self._pin(changes))
+        self._set_attributes(changes, plan.manifest or Manifest())
         self._rest(self._delay(changes, last))
         if last:
             self._store.keep_lock()
@@ -188,9 +189,13 @@ class Publisher:
                 puts.append([*(step for step in ordered if step.op != "drop_tree"), *unpins.get(change.name, ())])
         if puts := [group for group in puts if group]:
             self._store.run(puts)
+
+    def _set_attributes(self, changes: list[ModelChange], manifest: Manifest) -> None:
+        """Of what is ours: whatever else lies there keeps its own."""
         for change in changes:
             if change.set_attributes:
-                self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
+                ours = self._store.tree(change.name).flat().keys() & manifest.models[change.name].flat().keys()
+                self._store.set_attributes(f"{change.name}/{path}" for path in sorted(ours))
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""
