@@ -139,8 +139,9 @@ class _Download:
             raise TransientError(f"the connection ended after {done:,} of {whole:,} bytes", where=self._where)
 
     def _explained(self, call: Callable[[], Any]) -> Any:
+        import socket
         from http.client import HTTPException
-        from ssl import SSLCertVerificationError
+        from ssl import SSLCertVerificationError, SSLError
         from urllib.error import HTTPError, URLError
 
         try:
@@ -149,8 +150,9 @@ class _Download:
             with suppress(OSError):
                 error.close()
             raise self._refused(error.code) from error
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", None) or error
+        # Before Python 3.10, the timeout of a socket is none of the built-in ones.
+        except (URLError, HTTPException, TimeoutError, socket.timeout, ConnectionError, SSLError) as error:
+            reason = (getattr(error, "reason", None) if isinstance(error, URLError) else None) or error
             if isinstance(reason, SSLCertVerificationError):
                 remedy = "Give the authority's file as ca_path."
                 raise UnavailableError(

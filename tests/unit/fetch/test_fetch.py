@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
+import socket
+import ssl
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +107,35 @@ def test_a_refusal_is_final(get: Callable[..., Path], server: FileServer) -> Non
 def test_nobody_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="cannot be reached"):
         download("http://127.0.0.1:9/x", DIGEST, tmp_path, Manners(attempts=2, clock=FakeClock(), timeout=2))
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError("bad record mac"), ssl.SSLEOFError("closed"), socket.timeout("slow"), TimeoutError("slow")])
+def test_a_connection_that_breaks_below_http_is_tried_again(
+    get: Callable[..., Path], server: FileServer, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    failures = [error]
+    read = http.client.HTTPResponse.read
+
+    def broken(answer: http.client.HTTPResponse, *size: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(answer, *size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    assert get().read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_certificate_that_is_refused_is_told_wherever_it_is_met(get: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ssl.SSLCertVerificationError(1, "no")
+    error.verify_message, error.reason = "self-signed", "CERTIFICATE_VERIFY_FAILED"
+
+    def broken(answer: http.client.HTTPResponse, *size: int) -> bytes:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    with pytest.raises(UnavailableError, match="its certificate is not trusted: self-signed"):
+        get()
 
 
 def test_a_token_is_not_sent_to_where_a_url_redirects(server: FileServer, tmp_path: Path) -> None:
