@@ -16,8 +16,11 @@ from ..core.errors import InputError, ServingError, TransientError, UnavailableE
 from ..core.progress import Progress, Transfer
 from ..core.wait import Clock, RetryPolicy
 from ..repository.digest import digest
+from .alone import alone
 
 BLOCK = 1 << 20
+# Seconds to wait for another run that downloads the same.
+PATIENCE = 1800.0
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -48,23 +51,37 @@ def download(url: str, sha256: str, cache: Path, manners: Manners) -> Path:
             return place
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = cache / f"{sha256}.part"
-        resumed = part.exists()
-        _Download(url, part, manners).run()
-        found = digest(part)
-        if found != sha256 and resumed:
-            # The first part may be of another file than the rest.
-            part.unlink()
-            _Download(url, part, manners).run()
-            found = digest(part)
-        if found != sha256:
-            part.unlink()
-            remedy = "Look whether the URL serves another file now; where you trust it, give its digest."
-            what = f"its SHA-256 is {found}, expected {sha256}"
-            raise UnavailableError(what, where=shown(url), remedy=remedy, expected=sha256, found=found)
-        os.replace(part, place)
+        with alone(part, PATIENCE, manners.clock):
+            # By another run, while this one waited.
+            if not (place.exists() and digest(place) == sha256):
+                try:
+                    _bring(url, sha256, part, manners)
+                    os.replace(part, place)
+                finally:
+                    if part.exists() and not part.stat().st_size:
+                        part.unlink()
+            else:
+                part.unlink()
     except OSError as error:
         raise UnavailableError(f"cannot be kept: {error.strerror or error}", where=str(cache), remedy="Give another cache.") from error
     return place
+
+
+def _bring(url: str, sha256: str, part: Path, manners: Manners) -> None:
+    """The whole content into `part`, which stays the same file: other runs wait at it."""
+    resumed = part.stat().st_size > 0
+    _Download(url, part, manners).run()
+    found = digest(part)
+    if found != sha256 and resumed:
+        # The first part may be of another file than the rest.
+        os.truncate(part, 0)
+        _Download(url, part, manners).run()
+        found = digest(part)
+    if found != sha256:
+        os.truncate(part, 0)
+        remedy = "Look whether the URL serves another file now; where you trust it, give its digest."
+        what = f"its SHA-256 is {found}, expected {sha256}"
+        raise UnavailableError(what, where=shown(url), remedy=remedy, expected=sha256, found=found)
 
 
 class _Download:

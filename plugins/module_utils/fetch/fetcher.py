@@ -15,8 +15,10 @@ from typing import Any
 
 from ..core.errors import InputError, UnavailableError
 from ..core.plan import Plan
+from ..core.wait import Clock
 from ..repository.digest import DigestCache, digest
 from ..repository.layout import VERSION_NAME
+from .alone import alone
 from .plan import (
     RECORD_FILE,
     Fetched,
@@ -31,6 +33,10 @@ from .plan import (
     write_record,
 )
 from .sources import Source, digests_of
+
+LOCK_FILE = ".serving-triton-fetch.lock"
+# Seconds to wait for another run that changes the folder: that takes no longer than some renames.
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -104,15 +110,26 @@ class Fetcher:
                 shutil.copyfile(path, place)
             place.chmod(0o644)
         fetched = Fetched(self._origin.identity, {target: digest(new / target) for target in brought})
-        seen = self.observe()
-        if not self._force:
-            check_replaced(self._name, fetched.files, seen)
-        key = key_of(self._name, self._version)
-        # A run that dies in between knows its own files again.
-        begun = replace(seen.recorded.get(key, Fetched()), coming=fetched.files)
-        self._write_record({**seen.recorded, key: begun}, work)
-        self._switch(new, work / "old")
-        self._write_record({**seen.recorded, key: fetched}, work)
+        with self._alone():
+            seen = self.observe()
+            if not self._force:
+                check_replaced(self._name, fetched.files, seen)
+            key = key_of(self._name, self._version)
+            # A run that dies in between knows its own files again.
+            begun = replace(seen.recorded.get(key, Fetched()), coming=fetched.files)
+            self._write_record({**seen.recorded, key: begun}, work)
+            self._switch(new, work / "old")
+            self._write_record({**seen.recorded, key: fetched}, work)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other runs that fetch into the folder wait while this one changes it; a download is none of that."""
+        lock = self._root / LOCK_FILE
+        with alone(lock, PATIENCE, Clock()):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def _switch(self, new: Path, old: Path) -> None:
         """A model that is new appears whole; of another one, each version and each other file is exchanged."""
@@ -127,7 +144,7 @@ class Fetcher:
             os.replace(entry, target)
 
     def _remove(self) -> None:
-        with self._work() as work:
+        with self._work() as work, self._alone():
             target = self._model if self._version is None else self._model / str(self._version)
             with suppress(FileNotFoundError):
                 os.rename(target, work / "gone")

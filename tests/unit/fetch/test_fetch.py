@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import io
@@ -24,6 +25,7 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.core.plan import Plan
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
 from ansible_collections.serving.triton.plugins.module_utils.fetch import fetcher
+from ansible_collections.serving.triton.plugins.module_utils.fetch.alone import alone
 from ansible_collections.serving.triton.plugins.module_utils.fetch.download import Manners, download, shown
 from ansible_collections.serving.triton.plugins.module_utils.fetch.plan import RECORD_FILE, read_record
 from ansible_collections.serving.triton.plugins.modules import model_fetch, model_repository
@@ -126,6 +128,37 @@ def test_a_connection_that_breaks_below_http_is_tried_again(
     monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
     assert get().read_bytes() == CONTENT
     assert len(server.requests) == 2
+
+
+def test_of_two_downloads_of_the_same_one_waits_for_the_other(get: Callable[..., Path], server: FileServer, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def meanwhile(state: Any) -> None:
+        """A second run, while the first one writes."""
+        if not seen:
+            seen.append(state.bytes)
+            with pytest.raises(ConflictError, match="another run works on it"):
+                get()
+
+    assert get(progress=meanwhile).read_bytes() == CONTENT
+    assert seen
+    assert len(server.requests) == 1
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DIGEST]
+
+
+def test_a_download_that_another_run_ended_is_taken(get: Callable[..., Path], server: FileServer, tmp_path: Path) -> None:
+    class Waiting(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            (tmp_path / "cache" / DIGEST).write_bytes(CONTENT)
+            os.close(holder)
+
+    (tmp_path / "cache").mkdir()
+    holder = os.open(tmp_path / "cache" / f"{DIGEST}.part", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert download(f"{server.url}/model.onnx", DIGEST, tmp_path / "cache", Manners(clock=Waiting())).read_bytes() == CONTENT
+    assert server.requests == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DIGEST]
 
 
 def test_a_certificate_that_is_refused_is_told_wherever_it_is_met(get: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +313,25 @@ def test_a_fetch_that_dies_is_finished_by_the_next(kitchen: Kitchen, tmp_path: P
     assert kitchen.tree() == {"net/config.pbtxt": b"second", "net/1/model.onnx": b"second"}
     assert not kitchen.run(src=str(source))
     assert "coming" not in (kitchen.dest / RECORD_FILE).read_text()
+
+
+def test_of_two_runs_that_change_a_folder_one_waits_for_the_other(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"content")
+    given = {"src": str(tmp_path / "model.onnx")}
+    kitchen.dest.mkdir()
+    clock = FakeClock()
+    monkeypatch.setattr(fetcher, "Clock", lambda: clock)
+    with alone(kitchen.dest / fetcher.LOCK_FILE, 0, clock):
+        with pytest.raises(ConflictError, match="another run works on it, for more than 120 seconds"):
+            kitchen.run(**given)
+        assert kitchen.tree().keys() == {fetcher.LOCK_FILE}
+    assert sum(clock.naps) == fetcher.PATIENCE
+    assert kitchen.run(**given)
+    assert kitchen.tree() == {"net/1/model.onnx": b"content"}
+    assert kitchen.run(state="absent")
+    assert not list(kitchen.dest.iterdir())
 
 
 def test_versions_live_beside_each_other(kitchen: Kitchen, server: FileServer) -> None:
