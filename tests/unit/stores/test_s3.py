@@ -22,10 +22,11 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.gate import Gate
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3 import fetch
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3.bucket import S3Bucket, open_bucket
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3.parts import PART_SIZE
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, Gate, gather
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, gather
 
 KEYS = {"access_key": "AKID", "secret_key": "topsecret", "session_token": "toptoken"}
 EMPTY = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
