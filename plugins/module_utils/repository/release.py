@@ -147,7 +147,9 @@ def _switch(there: Published, target: tuple[int, ...], bad: tuple[int, ...], bef
     rest = [step for step in steps if step not in switch] + [Step("drop_file", f"{name}/{path}") for path in gone]
     files = {path: each for path, each in there.record.files.items() if path not in gone}
     files.update({path: FileRecord(len(_bytes(text)), digest(text)) for path, text in texts.items()})
-    return Retreat(entry, (*rest, *switch), ModelTree(files, there.record.versions), _mark(there, bad, why))
+    # A publish that died may have left the very pin that is wanted: that is no configuration to withdraw.
+    mark = _mark(there, bad, why) if bad or rest or switch else None
+    return Retreat(entry, (*rest, *switch), ModelTree(files, there.record.versions), mark)
 
 
 def _bytes(text: str) -> bytes:

@@ -33,7 +33,7 @@ def model(config: str | None, *versions: int, **more: str) -> ModelTree[Any]:
     return ModelTree({**files, **config_file}, {number: {"model.py": file_of(f"code {number}")} for number in versions})
 
 
-TEXTS = [OLD, NEW, "a", "b", *(f"code {number}" for number in range(9))]
+TEXTS = [OLD, NEW, PINNED, "a", "b", *(f"code {number}" for number in range(9))]
 BEFORE = {"m": model(OLD, 1, labels="a"), "other": model(OLD, 1)}
 AFTER = {"m": model(NEW, 1, 2, names="b"), "other": model(OLD, 1), "new": model(OLD, 1)}
 
@@ -205,6 +205,15 @@ def test_a_publish_that_dies_is_undone_though_nobody_publishes_again(kind: type[
     bench.do("begun", "m", "new", again=("m", "new"))
     bench.publish(AFTER)
     assert bench.do("begun", "m", "new")["serving"] == ["m:2", "new:1"]
+
+
+def test_the_pin_that_a_publish_left_is_not_withdrawn(bench: Bench) -> None:
+    bench.do("begun", "m")
+    assert died(bench, 2, lambda: bench.publish({"m": AFTER["m"]}))
+    assert bench.text("m/config.pbtxt") == PINNED
+    assert bench.do("withdrawn", why="x")["open"] == []
+    assert (bench.manifest.withdrawn, bench.manifest.pending) == ({}, ())
+    assert bench.publish({"m": model(PINNED, 1, labels="a")})["held_models"] == {}
 
 
 def test_the_files_of_an_unfinished_publish_are_not_trusted_after_a_way_back(bench: Bench) -> None:
