@@ -15,7 +15,9 @@ description:
   - A folder or an archive may be in Triton's own layout, an MLflow model with a flavour that a backend of Triton loads (C(onnx),
     C(tensorflow), C(lightgbm)), a Hugging Face snapshot that holds ONNX or a SavedModel, or hold one model file. What cannot be mapped is
     said.
-  - Digests decide. A second run reads nothing from the network, and a file that was changed or removed by hand is fetched again.
+  - Digests decide. A second run reads nothing from the network, and a file that was removed by hand is fetched again.
+  - A file that was changed since it was fetched, or that was not fetched at all, is replaced with O(force) alone. Without it, it is an
+    error that names the file.
   - A download that broke off goes on where it was. Nothing appears in O(dest) before everything is there and its digests are right.
 notes:
   - What was fetched is remembered in C(.serving-triton-fetched.json) in O(dest), which is never published.
@@ -64,6 +66,10 @@ options:
   file:
     description: The name of the model file, such as C(model.graphdef), where it cannot be told by the file's ending.
     type: str
+  force:
+    description: Replace files in O(dest) that were not fetched, or were changed since.
+    type: bool
+    default: false
   cache:
     description: Folder that keeps downloads by their digest. C(serving.triton/downloads) in the user's cache folder when left out.
     type: path
@@ -189,6 +195,7 @@ def argument_spec() -> dict[str, Any]:
         "version": {"type": "int"},
         "member": {"type": "str"},
         "file": {"type": "str"},
+        "force": {"type": "bool", "default": False},
         "cache": {"type": "path"},
         "progress_file": {"type": "path"},
         **store_spec(),

@@ -79,8 +79,9 @@ options:
     default: false
   force:
     description:
-      - Overwrite versions that are published with other content, and models and versions that somebody else made; with O(state=absent)
-        remove these.
+      - Overwrite versions that are published with other content, and models and versions that somebody else made.
+      - With O(state=absent), and for models that O(prune) takes away, remove versions and files that somebody else put into them. Without
+        it they are an error that names them, and nothing is taken away.
       - Servers that load just then may see the new content under the old version number.
     type: bool
     default: false
@@ -93,8 +94,8 @@ options:
   verify:
     description:
       - How to look at what is published already.
-      - V(manifest) trusts the manifest; V(list) compares names, sizes and times and reads the files that differ in time; V(digest)
-        reads all files.
+      - V(manifest) trusts the manifest, and lists only models that get a version or go; V(list) compares names, sizes and times and
+        reads the files that differ in time; V(digest) reads all files.
     type: str
     choices: [manifest, list, digest]
     default: list

@@ -27,7 +27,8 @@ options:
       - V(begun) remembers what serves now, unless a release of the model is open already.
       - V(done) ends the open releases of O(models) as proved.
       - V(withdrawn) switches O(models) back in the repository, to what served before or to O(to).
-      - V(cleared) takes away from the repository what was withdrawn. Servers must not hold it any more.
+      - V(cleared) takes away from the repository what was withdrawn. Servers must not hold it any more. What somebody else put into it is
+        an error that names it.
     type: str
     choices: [begun, done, withdrawn, cleared]
     required: true

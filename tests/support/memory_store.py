@@ -95,6 +95,9 @@ class MemoryStore:
     def publishing(self) -> Iterator[bool]:
         yield False
 
+    def keep_lock(self) -> None:
+        """Nobody else is there."""
+
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         progress(Transfer(0, len(uploads), 0, sum(each.size for each in uploads.values())))
 

@@ -17,7 +17,7 @@ from ..repository.publish_source import check_names
 from ..stores.base import StoreOptions
 from ..stores.options import store_settings
 from .download import Manners
-from .fetcher import Fetcher
+from .fetcher import Fetcher, Wish
 from .layout import Request
 from .sources import LocalSource, Source, StoreSource, UrlSource
 
@@ -61,4 +61,5 @@ def build_fetcher(params: Mapping[str, Any], progress: Progress) -> Fetcher:
     version = params["version"]
     if params["state"] == "present" and not params["repository"]:
         version = version or 1
-    return Fetcher(params["dest"], params["name"], version, _source(params, digests, progress), digests)
+    wish = Wish(params["dest"], params["name"], version, params["force"])
+    return Fetcher(wish, _source(params, digests, progress), digests)

@@ -16,8 +16,11 @@ from ..core.errors import InputError, ServingError, TransientError, UnavailableE
 from ..core.progress import Progress, Transfer
 from ..core.wait import Clock, RetryPolicy
 from ..repository.digest import digest
+from .alone import alone
 
 BLOCK = 1 << 20
+# Seconds to wait for another run that downloads the same.
+PATIENCE = 1800.0
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -48,23 +51,37 @@ def download(url: str, sha256: str, cache: Path, manners: Manners) -> Path:
             return place
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = cache / f"{sha256}.part"
-        resumed = part.exists()
-        _Download(url, part, manners).run()
-        found = digest(part)
-        if found != sha256 and resumed:
-            # The first part may be of another file than the rest.
-            part.unlink()
-            _Download(url, part, manners).run()
-            found = digest(part)
-        if found != sha256:
-            part.unlink()
-            remedy = "Look whether the URL serves another file now; where you trust it, give its digest."
-            what = f"its SHA-256 is {found}, expected {sha256}"
-            raise UnavailableError(what, where=shown(url), remedy=remedy, expected=sha256, found=found)
-        os.replace(part, place)
+        with alone(part, PATIENCE, manners.clock):
+            # By another run, while this one waited.
+            if not (place.exists() and digest(place) == sha256):
+                try:
+                    _bring(url, sha256, part, manners)
+                    os.replace(part, place)
+                finally:
+                    if part.exists() and not part.stat().st_size:
+                        part.unlink()
+            else:
+                part.unlink()
     except OSError as error:
         raise UnavailableError(f"cannot be kept: {error.strerror or error}", where=str(cache), remedy="Give another cache.") from error
     return place
+
+
+def _bring(url: str, sha256: str, part: Path, manners: Manners) -> None:
+    """The whole content into `part`, which stays the same file: other runs wait at it."""
+    resumed = part.stat().st_size > 0
+    _Download(url, part, manners).run()
+    found = digest(part)
+    if found != sha256 and resumed:
+        # The first part may be of another file than the rest.
+        os.truncate(part, 0)
+        _Download(url, part, manners).run()
+        found = digest(part)
+    if found != sha256:
+        os.truncate(part, 0)
+        remedy = "Look whether the URL serves another file now; where you trust it, give its digest."
+        what = f"its SHA-256 is {found}, expected {sha256}"
+        raise UnavailableError(what, where=shown(url), remedy=remedy, expected=sha256, found=found)
 
 
 class _Download:
@@ -139,8 +156,9 @@ class _Download:
             raise TransientError(f"the connection ended after {done:,} of {whole:,} bytes", where=self._where)
 
     def _explained(self, call: Callable[[], Any]) -> Any:
+        import socket
         from http.client import HTTPException
-        from ssl import SSLCertVerificationError
+        from ssl import SSLCertVerificationError, SSLError
         from urllib.error import HTTPError, URLError
 
         try:
@@ -149,8 +167,9 @@ class _Download:
             with suppress(OSError):
                 error.close()
             raise self._refused(error.code) from error
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", None) or error
+        # Before Python 3.10, the timeout of a socket is none of the built-in ones.
+        except (URLError, HTTPException, TimeoutError, socket.timeout, ConnectionError, SSLError) as error:
+            reason = (getattr(error, "reason", None) if isinstance(error, URLError) else None) or error
             if isinstance(reason, SSLCertVerificationError):
                 remedy = "Give the authority's file as ca_path."
                 raise UnavailableError(

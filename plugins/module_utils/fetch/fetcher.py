@@ -9,22 +9,51 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, UnavailableError
 from ..core.plan import Plan
+from ..core.wait import Clock
 from ..repository.digest import DigestCache, digest
 from ..repository.layout import VERSION_NAME
-from .plan import RECORD_FILE, Fetched, Origin, Seen, key_of, keys_of, plan_absent, plan_present, read_record, write_record
+from .alone import alone
+from .plan import (
+    RECORD_FILE,
+    Fetched,
+    Origin,
+    Seen,
+    check_replaced,
+    key_of,
+    keys_of,
+    plan_absent,
+    plan_present,
+    read_record,
+    write_record,
+)
 from .sources import Source, digests_of
+
+LOCK_FILE = ".serving-triton-fetch.lock"
+# Seconds to wait for another run that changes the folder: that takes no longer than some renames.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """root: the folder of models. version: None for all. force: what was not fetched may be replaced."""
+
+    root: str
+    name: str
+    version: int | None
+    force: bool = False
 
 
 class Fetcher:
     """See `module.PlannedService`. source: None to remove the model, or one version of it."""
 
-    def __init__(self, root: str, name: str, version: int | None, source: Source | None, digests: DigestCache) -> None:
-        self._root, self._name, self._version = Path(root), name, version
+    def __init__(self, wish: Wish, source: Source | None, digests: DigestCache) -> None:
+        self._root, self._name, self._version, self._force = Path(wish.root), wish.name, wish.version, wish.force
         self._source, self._digests = source, digests
         self._origin = Origin("", "")
 
@@ -42,7 +71,7 @@ class Fetcher:
         if self._source is None:
             return plan_absent(self._name, self._version, actual)
         self._origin = self._source.origin()
-        return plan_present(self._name, self._version, self._origin, actual)
+        return plan_present(self._name, self._version, self._origin, actual, force=self._force)
 
     def apply(self, plan: Plan) -> None:  # noqa: ARG002 - what it says is known
         with self._explained():
@@ -81,9 +110,26 @@ class Fetcher:
                 shutil.copyfile(path, place)
             place.chmod(0o644)
         fetched = Fetched(self._origin.identity, {target: digest(new / target) for target in brought})
-        self._switch(new, work / "old")
-        recorded = dict(self.observe().recorded)
-        self._write_record({**recorded, key_of(self._name, self._version): fetched}, work)
+        with self._alone():
+            seen = self.observe()
+            if not self._force:
+                check_replaced(self._name, fetched.files, seen)
+            key = key_of(self._name, self._version)
+            # A run that dies in between knows its own files again.
+            begun = replace(seen.recorded.get(key, Fetched()), coming=fetched.files)
+            self._write_record({**seen.recorded, key: begun}, work)
+            self._switch(new, work / "old")
+            self._write_record({**seen.recorded, key: fetched}, work)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other runs that fetch into the folder wait while this one changes it; a download is none of that."""
+        lock = self._root / LOCK_FILE
+        with alone(lock, PATIENCE, Clock()):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def _switch(self, new: Path, old: Path) -> None:
         """A model that is new appears whole; of another one, each version and each other file is exchanged."""
@@ -98,7 +144,7 @@ class Fetcher:
             os.replace(entry, target)
 
     def _remove(self) -> None:
-        with self._work() as work:
+        with self._work() as work, self._alone():
             target = self._model if self._version is None else self._model / str(self._version)
             with suppress(FileNotFoundError):
                 os.rename(target, work / "gone")

@@ -65,7 +65,9 @@ class LocalSource:
             raise InputError("there is no such file or folder", where=str(self.path), remedy="Correct src.")
         content = {path: self.digests.digest(self.path / path) for path in files_of(self.path)} if self.path.is_dir() else {}
         whole = content or self.digests.digest(self.path)
-        return Origin(str(self.path), identify(RULES, whole, *vars(self.request).values()))
+        laid_out = _from_folder(self.path, self.request, str(self.path)) if content else {}
+        files = {target: content[place.relative_to(self.path).as_posix()] for target, place in laid_out.items()}
+        return Origin(str(self.path), identify(RULES, whole, *vars(self.request).values()), files)
 
     def bring(self, work: Path) -> dict[str, Path]:
         if not self.path.is_dir():
@@ -86,7 +88,7 @@ class StoreSource:
     def origin(self) -> Origin:
         files = self._files()
         content = {path: each.sha256 for path, each in files.items()}
-        return Origin(f"{self.repository}/{self.name}", identify(RULES, content))
+        return Origin(f"{self.repository}/{self.name}", identify(RULES, content), content)
 
     def bring(self, work: Path) -> dict[str, Path]:
         files = self._files()

@@ -57,6 +57,7 @@ class FileRecord:
 class Withdrawn:
     """What a release went back from. versions: number → digest of its files; none where only other files changed, whose digest is `files`.
 
+    A version that never was published to its end has the digest "": whatever comes under its number is that.
     why: for people. again: it may be published once more.
     """
 

@@ -18,6 +18,7 @@ from .layout import CONFIG_FILE, MANIFEST_FILE
 from .manifest import FileRecord, Manifest, ModelTree
 from .withdrawn import Selection, select
 
+_NOT_OURS = "we did not publish this"
 # Conflicts named in one message; the details carry all of them.
 SHOWN = 10
 
@@ -164,7 +165,7 @@ class Publication(Plan):
         return [action.data["change"] for action in self.actions if "change" in action.data]
 
 
-def to_list(desired: Iterable[str], observed: Observed, options: Options, *, absent: bool = False) -> set[str]:
+def to_list(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, options: Options, *, absent: bool = False) -> set[str]:
     """The models of the repository whose files must be listed before a plan can be made."""
     committed = observed.committed
     ours = {*committed.models, *committed.pending}
@@ -172,6 +173,9 @@ def to_list(desired: Iterable[str], observed: Observed, options: Options, *, abs
         return ours & observed.names if not options.models else set(options.models) & observed.names
     wanted = set(desired)
     listed = set(committed.pending) if options.verify == "manifest" else ours
+    # Whatever is trusted: what is about to go may hold what is not ours, and so may the number of a version that is about to come.
+    listed |= set(_pruned(wanted, observed, options))
+    listed |= {name for name in wanted & committed.models.keys() if _adds(name, desired[name], observed, options)}
     return (listed | (wanted if options.adopt or options.force else set())) & observed.names
 
 
@@ -179,6 +183,9 @@ def to_digest(desired: Mapping[str, ModelTree[SourceFile]], observed: Observed, 
     """The listed files ("model/path") whose content the listing does not tell."""
     keys: list[str] = []
     for name, tree in sorted(observed.trees.items()):
+        if name in observed.committed.pending and name not in desired:
+            # Another source's, who looks at it when it goes on.
+            continue
         record = observed.committed.models.get(name, ModelTree()).flat()
         wanted = desired[name].flat() if name in desired else {}
         every = options.verify == "digest" or name in observed.committed.pending
@@ -199,10 +206,11 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
     chosen = select(desired, observed.committed.withdrawn, force=options.force)
     planners = [_ModelPlan(name, chosen.trees[name], observed, options) for name in sorted(chosen.trees)]
     conflicts = [conflict for planner in planners for conflict in planner.conflicts]
+    gone = _pruned(desired, observed, options)
+    conflicts += [text for name in gone for text in _foreign(name, observed, options)]
     if conflicts:
         raise _conflict(conflicts)
     models = {**observed.committed.models, **{planner.name: planner.record for planner in planners}}
-    gone = _pruned(desired, observed, options)
     for name in gone:
         models.pop(name, None)
     if gone and not models and not options.allow_empty:
@@ -210,8 +218,8 @@ def plan_present(desired: Mapping[str, ModelTree[SourceFile]], observed: Observe
         raise InputError(f"prune would take away every model: {', '.join(gone)}", where="prune", remedy=remedy)
     changes = [planner.change for planner in planners] + [_removal(name) for name in gone if name in observed.names]
     notes = chosen.notes + tuple(note for planner in planners for note in planner.notes)
-    # What is held is not touched, so what was begun there stays begun.
-    pending = tuple(name for name in observed.committed.pending if name in chosen.held)
+    # What is held, or another source's, is not touched: what was begun there stays begun.
+    pending = tuple(name for name in observed.committed.pending if name not in chosen.trees and name not in gone)
     left = replace(observed.committed, models=models, pending=pending, withdrawn=chosen.left)
     return _publication(changes + _held(chosen, observed), left, observed, notes)
 
@@ -228,7 +236,7 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     if options.version is not None:
         changes = [_without_version(name, options.version, observed, options) for name in options.models]
         models = {**committed.models, **{each.name: _left(each, committed) for each in changes if each.name in committed.models}}
-        return _publication(changes, replace(committed, models=models, pending=()), observed)
+        return _publication(changes, replace(committed, models=models), observed)
     names = options.models or tuple(sorted({*committed.models, *committed.pending}))
     conflicts = [text for name in names for text in _foreign(name, observed, options)]
     if conflicts:
@@ -237,7 +245,8 @@ def plan_absent(observed: Observed, options: Options) -> Publication:
     models = {name: tree for name, tree in committed.models.items() if name not in names}
     withdrawn = {name: marks for name, marks in committed.withdrawn.items() if name not in names}
     releases = {name: each for name, each in committed.releases.items() if name not in names}
-    left = replace(committed, models=models, pending=(), withdrawn=withdrawn, releases=releases)
+    pending = tuple(name for name in committed.pending if name not in names)
+    left = replace(committed, models=models, pending=pending, withdrawn=withdrawn, releases=releases)
     return _publication(changes, left if options.models and observed.manifest else None, observed)
 
 
@@ -338,6 +347,13 @@ class _ModelPlan:
         return self.old if record == self.old else record
 
 
+def _adds(name: str, want: ModelTree[SourceFile], observed: Observed, options: Options) -> bool:
+    """Whether a model of ours gets a version that its record lacks."""
+    if want.versions.keys() <= observed.committed.models[name].versions.keys():
+        return False
+    return bool(_ModelPlan(name, want, observed, options).change.added)
+
+
 def _records(files: Mapping[str, SourceFile]) -> dict[str, FileRecord]:
     return {path: FileRecord(each.size, each.sha256) for path, each in files.items()}
 
@@ -363,19 +379,29 @@ def _foreign(name: str, observed: Observed, options: Options) -> list[tuple[str,
     if options.force or name not in observed.names:
         return []
     if not observed.is_ours(name):
-        return [(name, "we did not publish this model")]
+        return [(name, f"{_NOT_OURS} model")]
     if name in observed.committed.pending:
         return []
-    strange = set(observed.trees[name].versions) - set(observed.committed.models[name].versions)
-    return [(f"{name}/{number}", "we did not publish this version") for number in sorted(strange)]
+    return strangers(name, observed.trees[name], observed.committed.models[name])
+
+
+def strangers(name: str, tree: ModelTree[Entry], record: ModelTree[FileRecord]) -> list[tuple[str, str]]:
+    """What lies in a model of ours that we did not publish, as (path, why it may not go)."""
+    versions = [(f"{name}/{number}", f"{_NOT_OURS} version") for number in sorted(tree.versions.keys() - record.versions.keys())]
+    ours = ModelTree(tree.files, {number: each for number, each in tree.versions.items() if number in record.versions})
+    # Some tools for buckets make an object for a folder.
+    files = sorted(path for path in ours.flat().keys() - record.flat().keys() if not path.endswith("/"))
+    return versions + [(f"{name}/{path}", f"{_NOT_OURS} file") for path in files]
 
 
 def _without_version(name: str, number: int, observed: Observed, options: Options) -> ModelChange:
     record = observed.committed.models.get(name, ModelTree())
     there = name in observed.names and number in observed.actual(name).versions
     left = tuple(sorted(set(record.versions) - {number}))
-    if there and number not in record.versions and not (options.force or name in observed.committed.pending):
-        raise _conflict([(f"{name}/{number}", "we did not publish this version")])
+    if there and not (options.force or name in observed.committed.pending):
+        alone = ModelTree({}, {number: observed.trees[name].versions[number]})
+        if conflicts := strangers(name, alone, record):
+            raise _conflict(conflicts)
     if there and not set(observed.actual(name).versions) - {number}:
         raise InputError(
             "it is the model's only version, and a model without one cannot load",
@@ -393,12 +419,11 @@ def _left(change: ModelChange, committed: Manifest) -> ModelTree[FileRecord]:
 def _conflict(conflicts: Sequence[tuple[str, str]]) -> ConflictError:
     shown = "; ".join(f"{where}: {what}" for where, what in conflicts[:SHOWN])
     more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
-    immutable = all(what.startswith("version ") for _unused, what in conflicts)
-    remedy = (
-        "Give the changed files a new version folder, or set force to overwrite what may be serving."
-        if immutable
-        else "Choose another name or repository, set adopt to take over what is the same, or force to overwrite or remove it."
-    )
+    remedy = "Choose another name or repository, set adopt to take over what is the same, or force to overwrite or remove it."
+    if all(what.startswith("version ") for _unused, what in conflicts):
+        remedy = "Give the changed files a new version folder, or set force to overwrite what may be serving."
+    elif all(what.startswith(_NOT_OURS) for _unused, what in conflicts):
+        remedy = "Move it to another place, or set force to remove it too."
     return ConflictError(shown + more, remedy=remedy, conflicts=[{"path": where, "reason": what} for where, what in conflicts])
 
 

@@ -76,13 +76,12 @@ def _changes_config(change: ModelChange) -> bool:
     return CONFIG_FILE in change.files or CONFIG_FILE in change.removed_files
 
 
-def pin(change: ModelChange, old_config: str | None, *, whole: bool = True) -> Step | None:
+def pin(change: ModelChange, old_config: str | None, present: Iterable[int], *, whole: bool = True) -> Step | None:
     """What comes SETTLE_SECONDS before the steps of a change that needs it: the old configuration, pinned to the versions it serves.
 
-    old_config: the text of the model's config.pbtxt in the repository, None where there is none.
+    old_config: the text of the model's config.pbtxt in the repository, None where there is none. present: the versions there, anybody's.
     """
-    coming = change.added if whole else change.changed_versions
-    older = set(change.versions) - set(coming) | set(change.removed_versions)
+    older = set(present) - set(change.added if whole else change.changed_versions)
     text = pin_versions(old_config or "", older) if older else None
     return None if text is None else _put_config(change, text)
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.errors import InputError
 from .layout import CONFIG_FILE
 from .manifest import FileRecord, ModelTree, Release, Withdrawn
+from .publish import Entry
 from .publish_steps import Step, served_versions, specify_versions
 from .withdrawn import content
 
@@ -28,16 +29,21 @@ OPEN = (BEGUN, WITHDRAWN)
 
 @dataclass(frozen=True)
 class Published:
-    """A model in the repository now. record: as the manifest has it. config: its text, None where there is none."""
+    """A model in the repository now. record: as the manifest has it. config: its text, None where there is none.
+
+    unfinished: versions that a publish brought without coming to its end. lost: recorded ones that are not whole any more.
+    """
 
     name: str
     record: ModelTree[FileRecord]
     config: str | None = None
+    unfinished: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
 
     @property
     def serves(self) -> tuple[int, ...]:
         """The versions that a server loads by the configuration; all where that cannot be told."""
-        versions = sorted(self.record.versions)
+        versions = sorted({*self.record.versions, *self.unfinished})
         found = served_versions(self.config or "", versions)
         return tuple(versions) if found is None else found
 
@@ -50,6 +56,14 @@ class Retreat:
     steps: tuple[Step, ...] = ()
     record: ModelTree[FileRecord] | None = None
     mark: Withdrawn | None = None
+
+
+def stopped(there: Published, tree: ModelTree[Entry], files: Mapping[str, FileRecord]) -> Published:
+    """A model of which a publish did not come to its end. tree: what lies there. files: ours outside of versions, as they are now."""
+    recorded = there.record.versions
+    whole = {number for number, each in recorded.items() if number in tree.versions and each.keys() <= tree.versions[number].keys()}
+    unfinished = tuple(sorted(tree.versions.keys() - recorded.keys()))
+    return replace(there, record=ModelTree(files, recorded), unfinished=unfinished, lost=tuple(sorted(recorded.keys() - whole)))
 
 
 def begin(there: Published | None, serving: Sequence[int], files: Mapping[str, str]) -> Release:
@@ -72,13 +86,14 @@ def retreat(entry: Release | None, there: Published | None, to: int | None, why:
     target = (to,) if to is not None else _target(entry, there)
     if not target:
         return _forget(there, why)
-    lacking = sorted(set(target) - set(there.record.versions))
+    whole = there.record.versions.keys() - set(there.lost)
+    lacking = sorted(set(target) - whole)
     if lacking:
-        published = ", ".join(map(str, sorted(there.record.versions))) or "none"
+        published = ", ".join(map(str, sorted(whole))) or "none"
         raise InputError(f"version {lacking[0]} is not published (published: {published})", where=there.name, remedy="Choose one that is.")
-    if entry is not None and not begun and there.serves == target:
+    if entry is not None and not begun and there.serves == target and not there.unfinished:
         return Retreat(entry)
-    came = {*there.serves, *(set(there.record.versions) - set(entry.versions) if begun and entry else ())}
+    came = {*there.serves, *there.unfinished, *(set(there.record.versions) - set(entry.versions) if begun and entry else ())}
     return _switch(there, target, tuple(sorted(came - set(target))), _before(entry, target), why)
 
 
@@ -101,12 +116,13 @@ def _target(entry: Release | None, there: Published) -> tuple[int, ...]:
 
 def _forget(there: Published, why: str) -> Retreat:
     """A new model: servers unload it, then it goes."""
-    bad = tuple(sorted(there.record.versions))
+    bad = tuple(sorted({*there.record.versions, *there.unfinished}))
     return Retreat(Release(WITHDRAWN, bad=bad, why=why), record=there.record, mark=_mark(there, bad, why))
 
 
 def _mark(there: Published, bad: Sequence[int], why: str) -> Withdrawn:
-    digests = {number: content(there.record.versions[number]) for number in bad}
+    # What was not finished has no content that could be compared.
+    digests = {number: content(there.record.versions[number]) if number in there.record.versions else "" for number in bad}
     return Withdrawn(digests, "" if bad else content(there.record.files), why)
 
 
@@ -116,7 +132,7 @@ def _switch(there: Published, target: tuple[int, ...], bad: tuple[int, ...], bef
     entry = Release(WITHDRAWN if bad else CLEARED, target, tuple(sorted(there.record.versions)), bad=bad, why=why)
     if same and there.serves == target and not bad:
         # Nothing of the release arrived.
-        return Retreat(entry)
+        return Retreat(entry, record=there.record)
     config = there.config if before is None else before.get(CONFIG_FILE)
     pinned = specify_versions(config or "", target)
     if pinned is None:
@@ -131,7 +147,9 @@ def _switch(there: Published, target: tuple[int, ...], bad: tuple[int, ...], bef
     rest = [step for step in steps if step not in switch] + [Step("drop_file", f"{name}/{path}") for path in gone]
     files = {path: each for path, each in there.record.files.items() if path not in gone}
     files.update({path: FileRecord(len(_bytes(text)), digest(text)) for path, text in texts.items()})
-    return Retreat(entry, (*rest, *switch), ModelTree(files, there.record.versions), _mark(there, bad, why))
+    # A publish that died may have left the very pin that is wanted: that is no configuration to withdraw.
+    mark = _mark(there, bad, why) if bad or rest or switch else None
+    return Retreat(entry, (*rest, *switch), ModelTree(files, there.record.versions), mark)
 
 
 def _bytes(text: str) -> bytes:

@@ -82,7 +82,7 @@ def _returns(name: str, mark: Withdrawn, tree: ModelTree[F]) -> bool:
     if not mark.again or not mark.versions:
         return mark.again
     there = {number: content(tree.versions[number]) for number in mark.versions if number in tree.versions}
-    changed = sorted(number for number, digest in there.items() if digest != mark.versions[number])
+    changed = sorted(number for number, digest in there.items() if mark.versions[number] not in ("", digest))
     if changed:
         following = max(*tree.versions, *mark.versions) + 1
         what = f"version {changed[0]} was published with other content and withdrawn; publish this as version {following}"

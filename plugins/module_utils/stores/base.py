@@ -62,6 +62,9 @@ class Store(Protocol):
         Raises ConflictError when somebody else publishes. Leaving it always frees the lock and the workspace.
         """
 
+    def keep_lock(self) -> None:
+        """A sign of life while it is published. Raises ConflictError where somebody took the lock over, who may publish by now."""
+
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         """Brings all content near, without making anything visible, and checks it against its digests. Checks space first.
 

@@ -42,6 +42,12 @@ def held(owner: Mapping[str, Any], repository: str, lock: str) -> ConflictError:
     )
 
 
+def lost(repository: str, lock: str) -> ConflictError:
+    """The error of a publisher whose lock is not its own any more."""
+    remedy = "Run this again when nobody else publishes: it finishes what was begun."
+    return ConflictError("somebody took the lock over, or removed it, while this published", where=repository, remedy=remedy, lock=lock)
+
+
 def _boot() -> str:
     """Tells two boots of a machine, and two containers of one host name, apart."""
     try:

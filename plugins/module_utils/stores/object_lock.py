@@ -20,7 +20,7 @@ from ..core.errors import ConflictError, ServingError
 from ..core.wait import Clock
 from ..repository.layout import OWN_PREFIX
 from .bucket import Bucket, PreconditionError
-from .holder import REFRESH_SECONDS, held, is_alive, myself
+from .holder import REFRESH_SECONDS, held, is_alive, lost, myself
 
 LOCK_KEY = f"{OWN_PREFIX}.lock"
 # Longer than the answer to a small write takes, usually.
@@ -100,11 +100,22 @@ class ObjectLock:
             self._token = ""
             raise self._held(owner)
 
-    def refresh(self) -> None:
-        """A sign of life, where the last one is old enough. Raises ConflictError where somebody took the lock over."""
+    def refresh(self, *, now: bool = False) -> None:
+        """A sign of life, where the last one is old enough or it is to be `now`. Raises ConflictError where somebody took the lock over."""
         with self._mutex:
-            if self._token and time.monotonic() - self._refreshed > REFRESH_SECONDS:
-                self._write(if_stamp=self._stamp if self.checks_conditions else "")
+            if self._token and (now or time.monotonic() - self._refreshed > REFRESH_SECONDS):
+                self._write_again()
+
+    def _write_again(self) -> None:
+        try:
+            if not self.checks_conditions and (self.holder() or {}).get("token") != self._token:
+                raise self._lost()
+            self._write(if_stamp=self._stamp if self.checks_conditions else "")
+        except PreconditionError:
+            raise self._lost() from None
+
+    def _lost(self) -> ConflictError:
+        return lost(self._bucket.url, f"{self._bucket.url}/{LOCK_KEY}")
 
     def release(self) -> None:
         """Gives the lock back, if it is still ours."""

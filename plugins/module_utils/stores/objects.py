@@ -131,6 +131,9 @@ class ObjectStore:
         finally:
             self._lock.release()
 
+    def keep_lock(self) -> None:
+        self._lock.refresh(now=True)
+
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         """There is no place out of sight: `run` transfers, and counts here."""
         self._meter = Meter(len(uploads), sum(each.size for each in uploads.values()), progress)

@@ -29,6 +29,7 @@ from ..repository.publish import (
 )
 from ..repository.publish_steps import SETTLE_SECONDS, Step, is_compound, needs_pin, pin, served_versions, steps, unpin
 from .base import Store
+from .holder import REFRESH_SECONDS
 
 # What a poll (every 15 seconds by Triton's default) and the load after it may take.
 LOAD_SECONDS = 30.0
@@ -68,7 +69,7 @@ class Publisher:
         manifest, note = parse(raw)
         seen = Observed(manifest, note, raw, self._store.names(manifest or Manifest()), leftovers=self._store.leftovers())
         absent = self._desired is None
-        trees = {name: self._store.tree(name) for name in to_list(self._desired or (), seen, self._options, absent=absent)}
+        trees = {name: self._store.tree(name) for name in to_list(self._desired or {}, seen, self._options, absent=absent)}
         seen = dataclasses.replace(seen, trees=trees)
         keys = [] if absent else to_digest(self._desired or {}, seen, self._options)
         self._observed = dataclasses.replace(seen, digests={key: self._store.digest(key) for key in keys})
@@ -107,10 +108,12 @@ class Publisher:
         if first:
             self._store.run(first)
         self._switch(changes, self._pin(changes))
-        if delay := self._delay(changes, last):
-            self._manners.clock.sleep(delay)
+        self._set_attributes(changes, plan.manifest or Manifest())
+        self._rest(self._delay(changes, last))
         if last:
+            self._store.keep_lock()
             self._store.run(last)
+        self._store.keep_lock()
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -126,7 +129,8 @@ class Publisher:
         for change in changes:
             if needs_pin(change, whole=self._store.appears_whole):
                 old = self._store.read_text(f"{change.name}/{CONFIG_FILE}")
-                if step := pin(change, old, whole=self._store.appears_whole):
+                present = self._store.tree(change.name).versions
+                if step := pin(change, old, present, whole=self._store.appears_whole):
                     pins.append([step])
                     unpins[change.name] = unpin(change, old)
         if pins:
@@ -166,6 +170,15 @@ class Publisher:
         disturbed = any(step.target.partition("/")[0] in loading for group in removals for step in group)
         return LOAD_SECONDS if disturbed and not self._store.appears_whole else 0
 
+    def _rest(self, seconds: float) -> None:
+        """Sleeps with signs of life: a lock without one is taken over."""
+        while seconds > 0:
+            nap = min(seconds, REFRESH_SECONDS)
+            self._manners.clock.sleep(nap)
+            seconds -= nap
+            if seconds > 0:
+                self._store.keep_lock()
+
     def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> None:
         """Makes what is new visible."""
         puts: list[list[Step]] = []
@@ -176,9 +189,13 @@ class Publisher:
                 puts.append([*(step for step in ordered if step.op != "drop_tree"), *unpins.get(change.name, ())])
         if puts := [group for group in puts if group]:
             self._store.run(puts)
+
+    def _set_attributes(self, changes: list[ModelChange], manifest: Manifest) -> None:
+        """Of what is ours: whatever else lies there keeps its own."""
         for change in changes:
             if change.set_attributes:
-                self._store.set_attributes(f"{change.name}/{path}" for path, _unused in self._store.tree(change.name).items())
+                ours = self._store.tree(change.name).flat().keys() & manifest.models[change.name].flat().keys()
+                self._store.set_attributes(f"{change.name}/{path}" for path in sorted(ours))
 
     def _stamped(self, plan: Publication, changes: list[ModelChange], created_root: bool) -> Manifest:
         """The manifest with the stamps that the store now gives to what changed, so that the next run need not read it."""

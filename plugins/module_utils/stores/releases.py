@@ -14,7 +14,7 @@ from ..core.plan import Action, Plan
 from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE
 from ..repository.manifest import FileRecord, Manifest, ModelTree, Release, Withdrawn, dump, parse
-from ..repository.publish import revision
+from ..repository.publish import SHOWN, Entry, revision, strangers
 from ..repository.publish_steps import SETTLE_SECONDS, Step
 from ..repository.release import (
     BEGUN,
@@ -25,6 +25,7 @@ from ..repository.release import (
     Published,
     begin,
     retreat,
+    stopped,
 )
 from .base import Store
 
@@ -46,10 +47,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Seen:
-    """The manifest and its bytes."""
+    """The manifest and its bytes. trees: what lies there, of models that a publish left unfinished or of which something goes."""
 
     manifest: Manifest
     raw: bytes | None
+    trees: Mapping[str, ModelTree[Entry]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,15 @@ class Releases:
     def observe(self) -> Seen:
         raw = self._store.read_manifest()
         self._seen = Seen(parse(raw)[0] or Manifest(), raw)
+        self._seen = replace(self._seen, trees=self._trees(self._seen))
         return self._seen
+
+    def _trees(self, seen: Seen) -> dict[str, ModelTree[Entry]]:
+        leaving = {name for name, entry in seen.manifest.releases.items() if entry.state == WITHDRAWN}
+        names = {WITHDRAWN: set(seen.manifest.pending), CLEARED: leaving}.get(self._wish.state, set()) & set(self._names(seen))
+        there = self._store.names(seen.manifest) if names else frozenset()
+        known = there | seen.manifest.models.keys()
+        return {name: self._store.tree(name) if name in there else ModelTree() for name in names & known}
 
     def plan(self, actual: Seen) -> Releasing:
         make: Mapping[str, Callable[[Seen], Releasing]] = {
@@ -153,31 +163,52 @@ class Releases:
 
     def _withdrawn(self, seen: Seen) -> Releasing:
         journal, actions, steps = dict(seen.manifest.releases), [], {}
-        models, marks = dict(seen.manifest.models), dict(seen.manifest.withdrawn)
+        models, marks, pending = dict(seen.manifest.models), dict(seen.manifest.withdrawn), set(seen.manifest.pending)
         for name in self._names(seen):
             entry, record = journal.get(name), models.get(name)
             if entry is None and record is None:
                 raise InputError(f"the model {name} is not published", where=self._store.url, remedy="Correct the model's name.")
             if entry is not None and entry.state == WITHDRAWN:
                 continue
-            there = None if record is None else self._published(name, record)
+            there = self._there(name, seen)
             back = retreat(entry, there, self._wish.to.get(name), self._wish.why)
+            if record is not None and back.record is not None:
+                models[name], steps[name] = back.record, back.steps
+            # Until it is cleared, what was not finished is ours by this alone.
+            if there is None or not (there.unfinished or record is None):
+                pending.discard(name)
             if back.entry != entry:
                 journal[name] = back.entry
                 actions.append(Action("take back", f"{name} ({_serves(back.entry)} again)"))
-            if back.record is not None:
-                models[name], steps[name] = back.record, back.steps
             if back.mark is not None and back.mark not in marks.get(name, ()):
                 marks[name] = (*marks.get(name, ()), back.mark)
-        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, withdrawn=marks, releases=journal))
+        left = replace(seen.manifest, models=models, pending=tuple(sorted(pending)), withdrawn=marks, releases=journal)
+        return Releasing(tuple(actions), steps=steps, manifest=left)
+
+    def _there(self, name: str, seen: Seen) -> Published | None:
+        """A model as it is now, also where a publish did not come to its end."""
+        record, entry, tree = seen.manifest.models.get(name), seen.manifest.releases.get(name), seen.trees.get(name)
+        if tree is None:
+            return None if record is None else self._published(name, record)
+        if record is None and not (entry and entry.state == BEGUN):
+            return None
+        record = record or ModelTree()
+        there = Published(name, record, self._store.read_text(f"{name}/{CONFIG_FILE}"))
+        # What else lies there may be somebody else's, and stays.
+        kept = {CONFIG_FILE, *record.files, *(entry.files if entry else ())}
+        files = {path: each for path, each in tree.files.items() if path in kept and each.size >= 0}
+        digests = {path: self._store.digest(f"{name}/{path}") for path in files}
+        return stopped(there, tree, {path: FileRecord(each.size, digests[path], each.stamp) for path, each in files.items()})
 
     def _cleared(self, seen: Seen) -> Releasing:
         journal, actions, steps = dict(seen.manifest.releases), [], {}
         models = dict(seen.manifest.models)
+        strange: list[tuple[str, str]] = []
         for name in self._names(seen):
             entry = journal.get(name)
             if entry is None or entry.state != WITHDRAWN:
                 continue
+            strange += _strange(name, entry, seen)
             journal[name] = replace(entry, state=CLEARED)
             actions.append(Action("remove", f"{name} {', '.join(map(str, entry.bad))}"))
             record = models.get(name, ModelTree())
@@ -189,7 +220,14 @@ class Releases:
             else:
                 models.pop(name, None)
                 steps[name] = (Step("drop_tree", name),)
-        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, releases=journal))
+        if strange:
+            what = "; ".join(f"{path}: {why}" for path, why in strange[:SHOWN])
+            remedy = "Move it out of what is taken away, then run this again."
+            raise ConflictError(
+                what, where=self._store.url, remedy=remedy, conflicts=[{"path": path, "reason": why} for path, why in strange]
+            )
+        pending = tuple(name for name in seen.manifest.pending if name not in steps)
+        return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, pending=pending, releases=journal))
 
     def _published(self, name: str, record: ModelTree[FileRecord]) -> Published:
         text = self._store.read_text(f"{name}/{CONFIG_FILE}") if CONFIG_FILE in record.files else None
@@ -202,13 +240,24 @@ class Releases:
         self._store.write_manifest(dump(replace(manifest, publisher=self._publisher, time=now)))
 
     def _stamped(self, plan: Releasing, present: Mapping[str, object], created: bool) -> Manifest:
+        """With the stamps of what was written. Other files keep theirs: they were not looked at."""
         models = dict(plan.manifest.models)
         for name in present.keys() & models.keys():
+            files = dict(models[name].files)
             stamps = {path: each.stamp for path, each in self._store.tree(name).items()}
-            files = {path: replace(each, stamp=stamps.get(path, "")) for path, each in models[name].files.items()}
+            for path in files.keys() & {step.target.partition("/")[2] for step in plan.steps[name]}:
+                files[path] = replace(files[path], stamp=stamps.get(path, ""))
             models[name] = replace(models[name], files=files)
-        pending = tuple(name for name in plan.manifest.pending if name not in plan.steps)
-        return replace(plan.manifest, models=models, pending=pending, created_root=plan.manifest.created_root or created)
+        return replace(plan.manifest, models=models, created_root=plan.manifest.created_root or created)
+
+
+def _strange(name: str, entry: Release, seen: Seen) -> list[tuple[str, str]]:
+    """What somebody else put into what goes. What a publish that was not finished left there cannot be told from it, and is ours."""
+    if name in seen.manifest.pending:
+        return []
+    tree = seen.trees.get(name, ModelTree())
+    bad = ModelTree({}, {number: files for number, files in tree.versions.items() if number in entry.bad})
+    return strangers(name, bad if entry.served else tree, seen.manifest.models.get(name, ModelTree()))
 
 
 def _possible(steps: Sequence[Step], versions: Mapping[int, object]) -> list[Step]:

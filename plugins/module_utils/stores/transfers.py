@@ -12,37 +12,67 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..core.errors import InputError, ServingError, TransientError, UnavailableError
 from ..core.wait import Clock, RetryPolicy, retry
 from ..repository.publish import SourceFile
 from .bucket import Moved, Upload
+from .gate import Gate
 
 T = TypeVar("T")
 R = TypeVar("R")
-# Small requests wait for answers most of the time.
-LEAST_WORKERS = 16
+# Requests at once where the user names no number: small ones wait for answers most of the time.
+WORKERS = 16
+# What says that there are too many.
+_BUSY = (429, 503)
 # Large files at once where the user names no number.
 SLOTS = 4
 
 
 class Transfers:
-    """How one bucket's calls are made. workers: requests at once. slots: large files at once, each of which holds some blocks in memory."""
+    """How one bucket's calls are made. workers: requests at once, at most. slots: large files at once, each of which holds some blocks in
+    memory. gate: lets fewer requests through for a while when the service asks to slow down.
+    """
 
     def __init__(self, concurrency: int, attempts: int, clock: Clock | None = None) -> None:
-        self.workers = max(LEAST_WORKERS, concurrency)
+        self.workers = concurrency or WORKERS
+        self.gate = Gate(self.workers)
+        self._inside = threading.local()
         self.slots = threading.BoundedSemaphore(concurrency or SLOTS)
         self._policy = RetryPolicy(attempts=attempts)
         self._clock = clock or Clock()
 
     def retry(self, call: Callable[[], T]) -> T:
         """Calls until it succeeds; the last failure says how often that was tried."""
+
+        def once() -> T:
+            with self.turn():
+                return call()
+
         try:
-            return retry(call, self._policy, self._clock)
+            return retry(once, self._policy, self._clock)
         except TransientError as error:
             remedy = f"Tried {self._policy.attempts} times. {error.remedy}" if self._policy.attempts > 1 else error.remedy
             raise UnavailableError(error.what, where=error.where, remedy=remedy, **error.details) from error
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Around each request: waits until there is room for one more. What a request asks for on its way is part of it."""
+        if getattr(self._inside, "held", False):
+            yield
+            return
+        self.gate.enter()
+        self._inside.held, busy = True, False
+        try:
+            yield
+        except TransientError as error:
+            busy = error.details.get("status") in _BUSY
+            raise
+        finally:
+            self._inside.held = False
+            self.gate.leave(busy)
 
     def each(self, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Calls for each item, side by side. Results keep the order; the first failure stops what has not begun and is raised."""

@@ -36,6 +36,7 @@ _CHANGING = re.compile(
     r"(?<![\w-])(install|uninstall|upgrade|apply|create|delete|remove|rm|mv|cp|ln|mkdir|touch|chmod|chown|restart|reload|start|stop|kill"
     r"|shutdown|enable|disable|set|add|update|write|patch|scale|push|pull|useradd|userdel|modprobe|load|run|build)(?![\w-])"
 )
+_PUBLISHING = ("serving.triton.model_repository", "serving.triton.release")
 # What surrounds a secret, not the secret.
 _HARMLESS = re.compile(r"(_file|_path|_files|_dir|_folder|_name|_mode|_owner|_stat|_exists|_changed|_set)$")
 # Conditions are Jinja without braces.
@@ -100,6 +101,13 @@ def shell_strings(found: Found) -> list[str]:
     return [] if isinstance(found.arguments, Mapping) and "argv" in found.arguments else [f"{found.action} without argv"]
 
 
+def rivals(found: Found) -> list[str]:
+    """Hosts that publish at once to a repository that they share: all but one would fail."""
+    if found.action not in _PUBLISHING or found.task.get("throttle") == 1:
+        return []
+    return [f"{found.action} without throttle: 1; a repository takes one publisher at a time"]
+
+
 def injected_facts(found: Found) -> list[str]:
     """Facts read as ansible_x; runs with inject_facts_as_vars=false do not have them."""
     return sorted({f"{name} is an injected fact; use ansible_facts" for text in _jinja(found.task) for name in _names(text)})
@@ -159,6 +167,7 @@ RULES: tuple[Callable[[Found], list[str]], ...] = (
     short_names,
     shells,
     shell_strings,
+    rivals,
     injected_facts,
     silent_changes,
     open_secrets,

@@ -4,8 +4,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import http.client
 import io
+import os
+import socket
+import ssl
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +21,11 @@ from support import file_server
 from support.fakes import FakeClock
 from support.file_server import FileServer
 
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError, ServingError, UnavailableError
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError, ServingError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.plan import Plan
 from ansible_collections.serving.triton.plugins.module_utils.core.progress import Transfer
+from ansible_collections.serving.triton.plugins.module_utils.fetch import fetcher
+from ansible_collections.serving.triton.plugins.module_utils.fetch.alone import alone
 from ansible_collections.serving.triton.plugins.module_utils.fetch.download import Manners, download, shown
 from ansible_collections.serving.triton.plugins.module_utils.fetch.plan import RECORD_FILE, read_record
 from ansible_collections.serving.triton.plugins.modules import model_fetch, model_repository
@@ -106,6 +113,66 @@ def test_nobody_there_is_told(tmp_path: Path) -> None:
         download("http://127.0.0.1:9/x", DIGEST, tmp_path, Manners(attempts=2, clock=FakeClock(), timeout=2))
 
 
+@pytest.mark.parametrize("error", [ssl.SSLError("bad record mac"), ssl.SSLEOFError("closed"), socket.timeout("slow"), TimeoutError("slow")])
+def test_a_connection_that_breaks_below_http_is_tried_again(
+    get: Callable[..., Path], server: FileServer, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    failures = [error]
+    read = http.client.HTTPResponse.read
+
+    def broken(answer: http.client.HTTPResponse, *size: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(answer, *size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    assert get().read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_of_two_downloads_of_the_same_one_waits_for_the_other(get: Callable[..., Path], server: FileServer, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def meanwhile(state: Any) -> None:
+        """A second run, while the first one writes."""
+        if not seen:
+            seen.append(state.bytes)
+            with pytest.raises(ConflictError, match="another run works on it"):
+                get()
+
+    assert get(progress=meanwhile).read_bytes() == CONTENT
+    assert seen
+    assert len(server.requests) == 1
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DIGEST]
+
+
+def test_a_download_that_another_run_ended_is_taken(get: Callable[..., Path], server: FileServer, tmp_path: Path) -> None:
+    class Waiting(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            (tmp_path / "cache" / DIGEST).write_bytes(CONTENT)
+            os.close(holder)
+
+    (tmp_path / "cache").mkdir()
+    holder = os.open(tmp_path / "cache" / f"{DIGEST}.part", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert download(f"{server.url}/model.onnx", DIGEST, tmp_path / "cache", Manners(clock=Waiting())).read_bytes() == CONTENT
+    assert server.requests == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DIGEST]
+
+
+def test_a_certificate_that_is_refused_is_told_wherever_it_is_met(get: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ssl.SSLCertVerificationError(1, "no")
+    error.verify_message, error.reason = "self-signed", "CERTIFICATE_VERIFY_FAILED"
+
+    def broken(answer: http.client.HTTPResponse, *size: int) -> bytes:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    with pytest.raises(UnavailableError, match="its certificate is not trusted: self-signed"):
+        get()
+
+
 def test_a_token_is_not_sent_to_where_a_url_redirects(server: FileServer, tmp_path: Path) -> None:
     server.redirects["/moved"] = f"{server.url}/model.onnx"
     download(f"{server.url}/moved", DIGEST, tmp_path / "cache", Manners(headers={"Authorization": "Bearer secret"}, clock=FakeClock()))
@@ -153,11 +220,118 @@ def test_a_url_is_fetched_once(kitchen: Kitchen, server: FileServer) -> None:
     assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
     assert not kitchen.run(**given)
     assert len(server.requests) == 1
-    # Changed by hand: mended, from the cache.
-    (kitchen.dest / "net/1/model.onnx").write_bytes(b"changed")
+    # Removed by hand: mended, from the cache.
+    (kitchen.dest / "net/1/model.onnx").unlink()
     assert kitchen.run(**given)
     assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
     assert len(server.requests) == 1
+
+
+def mine(kitchen: Kitchen, path: str) -> None:
+    (kitchen.dest / path).parent.mkdir(parents=True, exist_ok=True)
+    (kitchen.dest / path).write_bytes(b"mine, trained for a week")
+
+
+@pytest.mark.parametrize("place", ["net/1/model.onnx", "net/1/more.bin"])
+def test_what_was_not_fetched_is_not_replaced(kitchen: Kitchen, server: FileServer, place: str) -> None:
+    given = {"url": f"{server.url}/model.onnx", "sha256": DIGEST}
+    mine(kitchen, place)
+    for check in (True, False):
+        with pytest.raises(ConflictError, match=f"{place} was not fetched by this module. Move what you want to keep"):
+            kitchen.run(check=check, **given)
+    assert (kitchen.tree(), server.requests) == ({place: b"mine, trained for a week"}, [])
+    plan = kitchen.run(**given, force=True)
+    assert f"{place}  sha256:" in plan.before
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
+    assert not kitchen.run(**given)
+
+
+def test_what_was_changed_since_it_was_fetched_is_not_replaced(kitchen: Kitchen, server: FileServer) -> None:
+    server.files["/new.onnx"] = b"new"
+    given = {"url": f"{server.url}/model.onnx", "sha256": DIGEST}
+    kitchen.run(**given)
+    mine(kitchen, "net/1/model.onnx")
+    for options in (given, {"url": f"{server.url}/new.onnx", "sha256": hashlib.sha256(b"new").hexdigest()}):
+        with pytest.raises(ConflictError, match=r"net/1/model.onnx was changed since it was fetched"):
+            kitchen.run(**options)
+    assert kitchen.tree() == {"net/1/model.onnx": b"mine, trained for a week"}
+    assert kitchen.run(**given, force=True)
+    assert kitchen.tree() == {"net/1/model.onnx": CONTENT}
+
+
+def test_what_an_archive_would_replace_is_seen_before_anything_changes(kitchen: Kitchen, server: FileServer) -> None:
+    """Its configuration is known only when it is unpacked."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("net/config.pbtxt", "net/3/model.onnx"):
+            archive.addfile(tarfile.TarInfo(name))
+    server.files["/a.tar"] = buffer.getvalue()
+    mine(kitchen, "net/config.pbtxt")
+    before = kitchen.tree()
+    with pytest.raises(ConflictError, match=r"net/config.pbtxt was not fetched by this module"):
+        kitchen.run(url=f"{server.url}/a.tar", sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+    assert kitchen.tree() == before
+
+
+def test_what_a_folder_would_replace_is_seen_before_and_the_same_is_no_conflict(kitchen: Kitchen, tmp_path: Path) -> None:
+    for path in ("config.pbtxt", "2/model.onnx"):
+        (tmp_path / "net" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "net" / path).write_bytes(b"mine, trained for a week")
+    mine(kitchen, "net/1/model.onnx")
+    mine(kitchen, "net/config.pbtxt")
+    given = {"src": str(tmp_path / "net")}
+    (tmp_path / "net/config.pbtxt").write_bytes(b"theirs")
+    with pytest.raises(ConflictError, match=r"net/config.pbtxt was not fetched"):
+        kitchen.run(check=True, **given)
+    (tmp_path / "net/config.pbtxt").write_bytes(b"mine, trained for a week")
+    kitchen.run(**given)
+    assert set(kitchen.tree()) == {"net/config.pbtxt", "net/1/model.onnx", "net/2/model.onnx"}
+
+
+@pytest.mark.parametrize("fuse", range(3))
+def test_a_fetch_that_dies_is_finished_by_the_next(kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fuse: int) -> None:
+    source = tmp_path / "net"
+    for text in (b"first", b"second"):
+        for path in ("config.pbtxt", "1/model.onnx"):
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_bytes(text)
+        if text == b"first":
+            kitchen.run(src=str(source))
+    left, real = [fuse], os.replace
+
+    def dying(old: Any, new: Any) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        real(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetcher.os, "replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            kitchen.run(src=str(source))
+    assert kitchen.run(src=str(source))
+    assert kitchen.tree() == {"net/config.pbtxt": b"second", "net/1/model.onnx": b"second"}
+    assert not kitchen.run(src=str(source))
+    assert "coming" not in (kitchen.dest / RECORD_FILE).read_text()
+
+
+def test_of_two_runs_that_change_a_folder_one_waits_for_the_other(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"content")
+    given = {"src": str(tmp_path / "model.onnx")}
+    kitchen.dest.mkdir()
+    clock = FakeClock()
+    monkeypatch.setattr(fetcher, "Clock", lambda: clock)
+    with alone(kitchen.dest / fetcher.LOCK_FILE, 0, clock):
+        with pytest.raises(ConflictError, match="another run works on it, for more than 120 seconds"):
+            kitchen.run(**given)
+        assert kitchen.tree().keys() == {fetcher.LOCK_FILE}
+    assert sum(clock.naps) == fetcher.PATIENCE
+    assert kitchen.run(**given)
+    assert kitchen.tree() == {"net/1/model.onnx": b"content"}
+    assert kitchen.run(state="absent")
+    assert not list(kitchen.dest.iterdir())
 
 
 def test_versions_live_beside_each_other(kitchen: Kitchen, server: FileServer) -> None:

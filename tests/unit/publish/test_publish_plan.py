@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import pytest
 from support.fakes import FakeClock
-from support.memory_store import MemoryStore
+from support.memory_store import DiedError, MemoryStore
 from support.publish_sources import CONTENTS, file_of
 
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository.layout import MANIFEST_FILE
-from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree
+from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import ModelTree, parse
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 
@@ -135,6 +136,95 @@ def test_a_version_of_somebody_else_in_our_model_is_left_alone(store: MemoryStor
         run(store, None)
     run(store, None, force=True)
     assert store.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("digits__7__x", "digits/7: we did not publish this version"),
+        ("digits__note", "digits/note: we did not publish this file"),
+        ("digits__1__note", "digits/1/note: we did not publish this file"),
+        ("digits__more__note", "digits/more/note: we did not publish this file"),
+    ],
+)
+@pytest.mark.parametrize("verify", ["manifest", "list"])
+def test_what_somebody_put_into_our_models_is_not_removed_with_them(store: MemoryStore, key: str, named: str, verify: str) -> None:
+    run(store, {"digits": DIGITS, "other": DIGITS})
+    by_hand(store, **{key: "theirs"})
+    before = dict(store.objects)
+    for source, options in (({"other": DIGITS}, {"prune": True, "verify": verify}), (None, {"models": ("digits",)}), (None, {})):
+        with pytest.raises(ConflictError, match=f"{named}. Move it to another place, or set force to remove it too."):
+            run(store, source, **options)
+        assert store.objects == before
+    assert run(store, {"other": DIGITS}, prune=True, verify=verify, force=True)["removed_models"] == ["digits"]
+    assert run(store, None, models=("other",))["removed_models"] == ["other"]
+
+
+def test_what_somebody_put_into_a_version_of_ours_is_not_removed_with_it(store: MemoryStore) -> None:
+    run(store, {"digits": model({"config.pbtxt": "a"}, v1={"x": "a"}, v2={"x": "a"})})
+    by_hand(store, digits__1__note="theirs", digits__2__folder__="")
+    with pytest.raises(ConflictError, match="digits/1/note: we did not publish this file"):
+        run(store, None, models=("digits",), version=1)
+    assert run(store, None, models=("digits",), version=2)["models"][0]["versions"] == [1]
+
+
+def pending(store: MemoryStore) -> tuple[str, ...]:
+    manifest, _note = parse(store.read_manifest())
+    return manifest.pending if manifest else ()
+
+
+@pytest.mark.parametrize("fuse", range(2, 8))
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ({"other": model({}, v3={"x": "b"}), "third": DIGITS}, {}),
+        ({"other": model({}, v3={"x": "b"})}, {"prune": True, "models": ("other", "third")}),
+        (None, {"models": ("other",)}),
+        (None, {"models": ("other",), "version": 1}),
+    ],
+)
+def test_a_killed_publish_is_finished_after_other_models_were_changed(
+    store: MemoryStore, fuse: int, source: dict[str, ModelTree[SourceFile]] | None, options: dict[str, Any]
+) -> None:
+    two = model({"config.pbtxt": "b"}, v1={"model.py": "a", "weights": "b"}, v2={"model.py": "b", "weights": "b"})
+    run(store, {"digits": DIGITS, "other": model({}, v1={"x": "a"}, v2={"x": "a"}), "third": DIGITS})
+    store.fuse = fuse
+    with contextlib.suppress(DiedError):
+        run(store, {"digits": two, "new": DIGITS})
+    store.fuse = None
+    begun = pending(store)
+    assert begun in ((), ("digits", "new"))
+    store.reads.clear()
+    run(store, source, **options)
+    assert not [key for key in store.reads if key.startswith(("digits", "new"))], "nobody asked for them"
+    assert pending(store) == begun
+    run(store, {"digits": two, "new": DIGITS})
+    assert pending(store) == ()
+    assert store.objects["digits/config.pbtxt"] == b"b"
+    assert {"digits/2/model.py", "new/config.pbtxt"} <= set(store.objects)
+
+
+def test_a_version_that_is_taken_away_does_not_end_what_was_begun(store: MemoryStore) -> None:
+    run(store, {"digits": DIGITS})
+    two = model({"config.pbtxt": "b"}, v1={"model.py": "a", "weights": "b"}, v2={"model.py": "b"})
+    store.fuse = 3
+    with pytest.raises(DiedError):
+        run(store, {"digits": two})
+    store.fuse = None
+    assert "digits/2/model.py" in store.objects
+    run(store, None, models=("digits",), version=1)
+    run(store, {"digits": two})
+    assert (pending(store), store.objects["digits/config.pbtxt"]) == ((), b"b")
+
+
+def test_what_a_killed_publish_left_goes_with_its_model(store: MemoryStore) -> None:
+    run(store, {"other": DIGITS})
+    store.fuse = 2
+    with pytest.raises(DiedError):
+        run(store, {"digits": DIGITS})
+    store.fuse = None
+    assert "digits/1/weights" in store.objects
+    assert run(store, {"other": DIGITS}, prune=True)["removed_models"] == ["digits"]
 
 
 @pytest.mark.parametrize("verify", ["list", "digest"])

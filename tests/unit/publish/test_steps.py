@@ -51,10 +51,12 @@ def test_a_new_version_with_its_configuration_comes_in_under_a_pin() -> None:
         ("drop_tree", "m/1"),
     ]
     assert needs_pin(change)
-    step = pin(change, "")
+    step = pin(change, "", [1])
     assert step
     assert (step.op, step.target) == ("put_text", "m/config.pbtxt")
     assert b"specific { versions: [ 1 ] }" in step.text
+    # Of what is there, also of somebody else's.
+    assert b"[ 7 ]" in getattr(pin(change, "", [1, 7]), "text", b"")
     assert not is_compound(change)
 
 

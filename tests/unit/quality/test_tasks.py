@@ -32,6 +32,7 @@ def test_templates_read_no_injected_facts(path: Path) -> None:
         ("- {name: A, ping: }", "is no FQCN"),
         ("- {name: A, block: [{name: B, rescue: [{name: C, ping: }], block: []}]}", "C: ping is no FQCN"),
         ("- {name: P, hosts: all, post_tasks: [{name: C, ping: }]}", "C: ping is no FQCN"),
+        ("- {name: A, serving.triton.release: {state: done}}", "without throttle: 1"),
         ("- {name: A, ansible.builtin.shell: {cmd: ls}}", "runs a shell"),
         ("- {name: A, ansible.builtin.command: ls, changed_when: true}", "without argv"),
         ("- {name: A, ansible.builtin.command: {cmd: ls}, changed_when: true}", "without argv"),

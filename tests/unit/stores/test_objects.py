@@ -21,7 +21,7 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.publish 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError
-from ansible_collections.serving.triton.plugins.module_utils.stores.holder import STALE_SECONDS
+from ansible_collections.serving.triton.plugins.module_utils.stores.holder import REFRESH_SECONDS, STALE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.object_lock import LEASE_SECONDS, LOCK_KEY
 from ansible_collections.serving.triton.plugins.module_utils.stores.objects import KEEP, ObjectStore
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import LOAD_SECONDS, Manners, Publisher
@@ -99,6 +99,29 @@ def test_a_version_comes_in_under_a_pin_and_the_old_configuration_comes_back(pla
     # Triton tells times in whole seconds, and a poll that read the configuration before the pin has to end.
     assert place.clock.naps == [1.0]
     assert place.publish({"one": V2}) == []
+
+
+def test_the_pin_holds_what_is_served_also_where_somebody_else_put_it_there(place: Place) -> None:
+    place.publish({"one": V1})
+    place.bucket.put("one/7/model.py", b"theirs")
+    pins: list[bytes] = []
+    place.bucket.watch = lambda: pins.append(place.bucket.objects["one/config.pbtxt"])
+    place.publish({"one": V2})
+    assert any(b"[ 7 ]" in pin for pin in pins)
+    assert not any(b"[ 1 ]" in pin for pin in pins)
+
+
+def test_trust_in_the_manifest_does_not_put_a_version_over_somebody_elses(place: Place) -> None:
+    place.publish({"one": V1})
+    place.bucket.put("one/2/extra", b"theirs")
+    with pytest.raises(ConflictError, match="one/2: there is a version of this number that we did not publish"):
+        place.publish({"one": V2}, verify="manifest")
+    place.publish({"one": V1, "two": V1}, verify="manifest")
+    assert [each for each in place.bucket.requests if each == "list one/"] == [], "a model without news is trusted"
+    # Older versions than are kept are no news either.
+    place.publish({"one": model({"config.pbtxt": LATEST}, v3={"model.py": "a"})}, verify="manifest", keep_versions=1, delay=0)
+    assert place.publish({"one": model({"config.pbtxt": LATEST}, v1={}, v3={"model.py": "a"})}, verify="manifest", keep_versions=1) == []
+    assert place.bucket.requests == [f"read {MANIFEST}", "folders"]
 
 
 def test_a_model_without_configuration_gets_one_while_a_version_comes_in(place: Place) -> None:
@@ -250,6 +273,37 @@ def test_of_two_that_take_over_a_lock_without_a_condition_the_last_one_goes_on(p
     assert place.clock.naps == [LEASE_SECONDS]
     assert json.loads(place.bucket.objects[LOCK_KEY])["token"] == "theirs"
     assert "two/config.pbtxt" not in place.bucket.objects
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_long_wait_gives_signs_of_life_and_ends_where_the_lock_is_gone(conditional: bool) -> None:
+    """removal_delay may be longer than a lock without a sign of life holds."""
+    place = Place(conditional=conditional)
+    place.publish({"one": V1})
+
+    class Watching(FakeClock):
+        rival = False
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            signs.append(place.bucket.log.count(f"put {LOCK_KEY}"))
+            if self.rival and self.naps.count(REFRESH_SECONDS) == 2:
+                lock(place)
+
+    signs: list[int] = []
+    place.clock = Watching()
+    two = model({"config.pbtxt": LATEST}, v2={"model.py": "b"})
+    place.publish({"one": two}, keep_versions=1, delay=100)
+    assert place.clock.naps[-4:] == [30, 30, 30, 10]
+    assert [number - signs[-4] for number in signs[-4:]] == [0, 1, 2, 3]
+    place.clock.rival = True
+    place.clock.naps.clear()
+    with pytest.raises(ConflictError, match="somebody took the lock over"):
+        place.publish({"one": model({"config.pbtxt": LATEST}, v3={"model.py": "a"})}, keep_versions=1, delay=1000)
+    assert place.clock.naps.count(REFRESH_SECONDS) == 2
+    assert {"one/2/model.py", "one/3/model.py"} <= set(place.bucket.objects)
+    assert json.loads(place.bucket.objects[MANIFEST])["pending"] == ["one"]
+    assert json.loads(place.bucket.objects[LOCK_KEY])["token"] == "theirs"
 
 
 def test_a_manifest_that_somebody_else_wrote_under_our_lock_is_not_overwritten(place: Place) -> None:

@@ -325,6 +325,15 @@ def test_an_upload_of_other_content_is_given_up(server: OssServer, source: Calla
     assert not server.buckets.all["models"].uploads
 
 
+@pytest.mark.parametrize(("status", "limit"), [(503, 2), (429, 2), (500, 4)])
+def test_oss_that_asks_to_slow_down_gets_fewer_requests(server: OssServer, bucket: OssBucket, status: int, limit: int) -> None:
+    gate = bucket._client.transfers.gate
+    assert gate.limit == 4, "as StoreOptions says"
+    server.faults.append(Fault(status=status))
+    bucket.put("a", b"1")
+    assert gate.limit == limit
+
+
 def test_a_lost_answer_to_the_last_request_of_an_upload_is_no_failure(
     server: OssServer, bucket: OssBucket, source: Callable[[str, int], SourceFile]
 ) -> None:

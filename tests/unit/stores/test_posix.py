@@ -25,7 +25,7 @@ from ansible_collections.serving.triton.plugins.module_utils.repository.digest i
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish_source import read_source
-from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS
+from ansible_collections.serving.triton.plugins.module_utils.repository.publish_steps import SETTLE_SECONDS, Step
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.holder import STALE_SECONDS
 from ansible_collections.serving.triton.plugins.module_utils.stores.posix import files as posix_files
@@ -107,11 +107,90 @@ def test_a_mode_that_is_asked_for_is_kept(place: Place) -> None:
     assert place.publish() == []
 
 
+def owners(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path.relative_to(root)): (path.lstat().st_uid, path.lstat().st_gid) for path in [root, *root.rglob("*")]}
+
+
 def test_an_owner_by_name_or_number(place: Place) -> None:
-    place.publish(StoreOptions(owner=str(os.getuid()), group=str(os.getgid())))
-    assert (place.root / "digits/1/model.py").stat().st_uid == os.getuid()
+    """As root somebody else's; others can only name themselves."""
+    uid, gid = (4711, 4712) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    place.publish()
+    chosen = StoreOptions(owner=str(uid), group=str(gid))
+    assert place.publish(chosen)[:1] == (["update model digits (owner and mode set)"] if os.getuid() == 0 else [])
+    assert owners(place.root)["digits/1/model.py"] == owners(place.root)["digits/config.pbtxt"] == (uid, gid)
+    place.write("more/1/model.py", "x")
+    place.write("digits/2/model.py", "two")
+    place.write("digits/labels.txt", "two")
+    place.publish(chosen)
+    there = owners(place.root)
+    assert {there[path] for path in ("more", "more/1", "more/1/model.py", "digits/2", "digits/labels.txt", ".serving-triton.json")} == {
+        (uid, gid)
+    }
+    assert place.publish(chosen) == []
     with pytest.raises(InputError, match="no such account: nobody-of-that-name"):
         place.publish(StoreOptions(owner="nobody-of-that-name"))
+
+
+def test_attributes_are_given_to_what_is_ours_alone(place: Place) -> None:
+    place.publish(StoreOptions(file_mode=0o644))
+    secret = place.home / "secret"
+    secret.write_text("s")
+    for path in (secret, place.root / "digits/1/model.py", place.root / "digits/theirs"):
+        path.touch()
+        path.chmod(0o600)
+    (place.root / "digits/link").symlink_to(secret)
+    assert place.publish(StoreOptions(file_mode=0o644))[0] == "update model digits (owner and mode set)"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (secret, place.root / "digits/theirs")] == [0o600, 0o600]
+    assert modes(place.root)["digits/1/model.py"] == "644"
+    assert place.publish(StoreOptions(file_mode=0o644)) == []
+
+
+def test_nothing_is_read_or_written_through_a_link(place: Place) -> None:
+    """Whoever owns the repository may have planted it, for a publisher that may read and write more."""
+    place.publish()
+    secret = place.home / "elsewhere"
+    (secret / "1").mkdir(parents=True)
+    (secret / "config.pbtxt").write_text("secret")
+    secret.chmod(0o700)
+    before = {path: path.lstat().st_mode for path in [secret, *secret.rglob("*")]}
+    store = open_store(str(place.root), StoreOptions(file_mode=0o666, directory_mode=0o777))
+    config = place.root / "digits/config.pbtxt"
+    config.unlink()
+    config.symlink_to(secret / "config.pbtxt")
+    with pytest.raises(ServingError, match="a link is in the way"):
+        store.read_text("digits/config.pbtxt")
+    config.unlink()
+    os.mkfifo(config)
+    with pytest.raises(ServingError, match="it is no regular file"):
+        store.read_text("digits/config.pbtxt")
+    (place.root / "digits").rename(place.home / "aside")
+    (place.root / "digits").symlink_to(secret)
+    for act in (
+        lambda: store.read_text("digits/config.pbtxt"),
+        lambda: store.digest("digits/config.pbtxt"),
+        lambda: store.set_attributes(["digits/config.pbtxt"]),
+        lambda: store.run([[Step("put_text", "digits/config.pbtxt", text=b"theirs")]]),
+        lambda: store.run([[Step("put_text", "digits/1/config.pbtxt", text=b"theirs")]]),
+        lambda: store.run([[Step("drop_file", "digits/config.pbtxt")]]),
+        lambda: store.run([[Step("drop_tree", "digits/1")]]),
+    ):
+        with pytest.raises(ServingError, match=r"a link is in the way|a part of the path is not a folder"):
+            act()
+    place.write("digits/labels.txt", "more")
+    place.write("digits/other.txt", "more")
+    with pytest.raises(ServingError, match="a link is in the way"):
+        place.publish()
+    assert {path: path.lstat().st_mode for path in [secret, *secret.rglob("*")]} == before
+    assert (secret / "config.pbtxt").read_text() == "secret"
+
+
+def test_attributes_are_not_given_through_a_link(place: Place) -> None:
+    secret = place.home / "secret"
+    secret.mkdir(mode=0o700)
+    (place.home / "link").symlink_to(secret)
+    with pytest.raises(OSError, match="Not a directory"):
+        posix_files.Attributes(directory_mode=0o777).give(place.home / "link", folder=True)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("url", ["ftp://host/models", "hdfs://b", "FTP://b"])
@@ -163,6 +242,31 @@ def test_an_own_lock_holds_while_we_live(place: Place) -> None:
     with open_store(str(place.root), StoreOptions()).publishing(), pytest.raises(ConflictError, match=f"pid {os.getpid()}"):
         place.publish()
     assert place.publish()
+
+
+def test_a_lock_that_is_taken_over_while_it_waits_ends_a_publish(place: Place) -> None:
+    signs: list[float] = []
+
+    class Rival(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            signs.append(time.time() - (place.root / LOCK).stat().st_mtime)
+            os.utime(place.root / LOCK, (time.time() - STALE_SECONDS,) * 2)
+            if len(signs) == 3:
+                (place.root / LOCK).unlink()
+                place.lock()
+                (place.home / WORKSPACE).mkdir(exist_ok=True)
+                (place.home / WORKSPACE / "theirs").touch()
+
+    place.publish()
+    place.write("digits/2/model.py", "two")
+    with pytest.raises(ConflictError, match="somebody took the lock over"):
+        place.publish(manners=Manners(removal_delay=1000, clock=Rival()), keep_versions=1)
+    assert len(signs) == 3
+    assert max(signs) < STALE_SECONDS / 2
+    assert (place.root / "digits/1/model.py").exists()
+    assert json.loads((place.root / LOCK).read_text())["host"] == "elsewhere"
+    assert (place.home / WORKSPACE / "theirs").exists()
 
 
 def test_a_publish_between_plan_and_apply_is_noticed(place: Place) -> None:

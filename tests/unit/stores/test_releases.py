@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from support.fakes import FakeClock
+from support.memory_bucket import MemoryBucket
 from support.memory_store import DiedError, MemoryStore
 from support.publish_sources import Source, file_of
 
-from ansible_collections.serving.triton.plugins.module_utils.core.errors import InputError
+from ansible_collections.serving.triton.plugins.module_utils.core.errors import ConflictError, InputError
 from ansible_collections.serving.triton.plugins.module_utils.repository.manifest import Manifest, ModelTree, parse
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import Options, report
+from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
+from ansible_collections.serving.triton.plugins.module_utils.stores.object_lock import LOCK_KEY
+from ansible_collections.serving.triton.plugins.module_utils.stores.objects import ObjectStore
 from ansible_collections.serving.triton.plugins.module_utils.stores.publisher import Manners, Publisher
 from ansible_collections.serving.triton.plugins.module_utils.stores.releases import Releases, Wish
 
@@ -29,7 +33,7 @@ def model(config: str | None, *versions: int, **more: str) -> ModelTree[Any]:
     return ModelTree({**files, **config_file}, {number: {"model.py": file_of(f"code {number}")} for number in versions})
 
 
-TEXTS = [OLD, NEW, "a", "b", *(f"code {number}" for number in range(9))]
+TEXTS = [OLD, NEW, PINNED, "a", "b", *(f"code {number}" for number in range(9))]
 BEFORE = {"m": model(OLD, 1, labels="a"), "other": model(OLD, 1)}
 AFTER = {"m": model(NEW, 1, 2, names="b"), "other": model(OLD, 1), "new": model(OLD, 1)}
 
@@ -139,6 +143,116 @@ def test_a_publish_that_dies_in_a_release_is_finished_or_undone(bench: Bench, fu
     bench.do("withdrawn", why="x")
     bench.do("cleared")
     went_back(bench)
+
+
+class BucketBench(Bench):
+    """The same over an object store."""
+
+    def __init__(self) -> None:
+        self.bucket = MemoryBucket({file_of(text).sha256: text.encode() for text in TEXTS})
+
+    @property
+    def store(self) -> ObjectStore:  # type: ignore[override]
+        """A new one each time: another run asks."""
+        return ObjectStore(self.bucket, StoreOptions(list_all=False), FakeClock())
+
+    def text(self, key: str) -> str:
+        return self.bucket.objects[key].decode()
+
+    def held(self, name: str = "") -> list[str]:
+        return sorted(key for key in self.bucket.objects if key.startswith(f"{name}/" if name else "") and "/" in key)
+
+
+def died(bench: Bench, fuse: int, act: Callable[[], object]) -> bool:
+    """Whether it died on its way; a lock that it left is too old."""
+    what = bench.bucket if isinstance(bench, BucketBench) else bench.store
+    what.fuse = fuse
+    try:
+        act()
+        return False
+    except DiedError:
+        return True
+    finally:
+        what.fuse = None
+        if isinstance(bench, BucketBench):
+            bench.bucket.objects.pop(LOCK_KEY, None)
+
+
+@pytest.mark.parametrize("again", [0, 3, 5])
+@pytest.mark.parametrize("fuse", range(1, 12))
+@pytest.mark.parametrize("kind", [Bench, BucketBench])
+def test_a_publish_that_dies_is_undone_though_nobody_publishes_again(kind: type[Bench], fuse: int, again: int) -> None:
+    """again: where the way back dies too, for the first time."""
+    bench = kind()
+    bench.publish(BEFORE)
+    bench.do("begun", "m", "new")
+    cut = died(bench, fuse, lambda: bench.publish(AFTER))
+    if again:
+        died(bench, again, lambda: bench.do("withdrawn", "m", "new", why="x"))
+    back = bench.do("withdrawn", "m", "new", why="x")
+    assert back["serving"] == ["m:1"]
+    arrived = [each for each in ("m:2", "new:1") if f"{each.replace(':', '/')}/model.py" in bench.held()]
+    assert back["leaving"] == arrived
+    bench.do("cleared")
+    # What a publish left outside of versions cannot be told from somebody else's.
+    left = {"m/names.txt"} if cut else set()
+    assert set(bench.held()) - left == {"m/1/model.py", "m/config.pbtxt", "m/labels.txt", "other/1/model.py", "other/config.pbtxt"}
+    assert bench.text("m/config.pbtxt") in ((OLD, PINNED) if cut else (PINNED,))
+    assert bench.text("m/labels.txt") == "a"
+    assert bench.states() == {"m": "cleared", "new": "cleared"}
+    assert bench.manifest.pending == ()
+    assert {each.split(":")[0] for each in arrived} <= bench.publish(AFTER)["held_models"].keys()
+    bench.do("begun", "m", "new", again=("m", "new"))
+    bench.publish(AFTER)
+    assert bench.do("begun", "m", "new")["serving"] == ["m:2", "new:1"]
+
+
+def test_the_pin_that_a_publish_left_is_not_withdrawn(bench: Bench) -> None:
+    bench.do("begun", "m")
+    assert died(bench, 2, lambda: bench.publish({"m": AFTER["m"]}))
+    assert bench.text("m/config.pbtxt") == PINNED
+    assert bench.do("withdrawn", why="x")["open"] == []
+    assert (bench.manifest.withdrawn, bench.manifest.pending) == ({}, ())
+    assert bench.publish({"m": model(PINNED, 1, labels="a")})["held_models"] == {}
+
+
+def test_the_files_of_an_unfinished_publish_are_not_trusted_after_a_way_back(bench: Bench) -> None:
+    """Without a release nobody knows what they were: they are told apart from what was recorded, and mended by the next publish."""
+    source = {"m": model(NEW, 1, 2, labels="b")}
+    assert died(bench, 4, lambda: bench.publish(source))
+    assert bench.text("m/labels.txt") == "b"
+    bench.do("withdrawn", to={"m": 1}, why="x")
+    bench.do("cleared")
+    assert bench.manifest.pending == ()
+    assert bench.publish({"m": BEFORE["m"]})["changed_models"] == ["m"]
+    assert (bench.text("m/labels.txt"), bench.text("m/config.pbtxt")) == ("a", OLD)
+
+
+def test_nothing_leads_back_to_a_version_that_a_publish_was_taking_away(bench: Bench) -> None:
+    bench.do("begun", "m")
+    assert died(bench, 6, lambda: bench.publish({"m": model(NEW, 2)}, prune=True))
+    assert bench.held("m") == ["m/2/model.py", "m/config.pbtxt"]
+    with pytest.raises(InputError, match=r"version 1 is not published \(published: none\)"):
+        bench.do("withdrawn", why="x")
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("new/7/x", "new/7: we did not publish this version"), ("new/note", "new/note: we did"), ("m/2/note", "m/2/note: we did")],
+)
+def test_what_somebody_put_into_what_was_withdrawn_is_not_taken_away_with_it(bench: Bench, key: str, named: str) -> None:
+    bench.do("begun", "m", "new")
+    bench.publish(AFTER)
+    bench.store.put(key, b"theirs")
+    bench.store.put("m/note", b"theirs")
+    bench.do("withdrawn", why="x")
+    with pytest.raises(ConflictError, match=named):
+        bench.do("cleared")
+    assert key in bench.held()
+    bench.store.delete(key)
+    bench.do("cleared")
+    assert bench.states() == {"m": "cleared", "new": "cleared"}
+    assert "m/note" in bench.held()
 
 
 def test_what_never_was_published_needs_no_way_back(bench: Bench) -> None:

@@ -22,9 +22,11 @@ from ansible_collections.serving.triton.plugins.module_utils.core.errors import 
 from ansible_collections.serving.triton.plugins.module_utils.repository.publish import SourceFile
 from ansible_collections.serving.triton.plugins.module_utils.stores.base import StoreOptions
 from ansible_collections.serving.triton.plugins.module_utils.stores.bucket import PreconditionError, Upload
+from ansible_collections.serving.triton.plugins.module_utils.stores.gate import Gate
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3 import fetch
 from ansible_collections.serving.triton.plugins.module_utils.stores.s3.bucket import S3Bucket, open_bucket
-from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, Gate, gather
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.parts import PART_SIZE
+from ansible_collections.serving.triton.plugins.module_utils.stores.s3.workers import Crew, gather
 
 KEYS = {"access_key": "AKID", "secret_key": "topsecret", "session_token": "toptoken"}
 EMPTY = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -286,6 +288,22 @@ def test_an_unfinished_upload_is_taken_up(tmp_path: Path) -> None:
     assert [line.split("?")[0] for line in server.lines[2:]] == ["PUT /bkt/pre/k", "POST /bkt/pre/k"]
     assert kept.encode() in server.requests[3]
     assert sum(moved) == planned.size
+
+
+def test_what_cannot_be_taken_up_is_given_up(tmp_path: Path) -> None:
+    """Under KMS an ETag does not tell a part's content."""
+    large = source(tmp_path / "f", b"x" * (PART_SIZE + 1))
+    left = "<Upload><Key>pre/k</Key><UploadId>{}</UploadId><Initiated>1</Initiated></Upload>"
+    uploads = f"<R><IsTruncated>false</IsTruncated>{left.format('old')}{left.format('older')}</R>"
+    begun = reply(200, "<R><UploadId>new</UploadId></R>")
+    with scripted(reply(200, uploads), reply(204), reply(204), begun, fail(503, "SlowDown")) as server, pytest.raises(TransientError):
+        bucket_at(server, encryption="aws:kms").upload([[Upload("k", large)]], ignore)
+    assert server.lines[1:3] == ["DELETE /bkt/pre/k?uploadId=old", "DELETE /bkt/pre/k?uploadId=older"]
+    assert server.lines[3] == "POST /bkt/pre/k?uploads="
+    assert server.lines[-1] == "DELETE /bkt/pre/k?uploadId=new"
+    with scripted(reply(200, "<R/>"), begun, fail(503, "SlowDown")) as server, pytest.raises(TransientError):
+        bucket_at(server).upload([[Upload("k", large)]], ignore)
+    assert not [line for line in server.lines if line.startswith("DELETE")], "the parts stay"
 
 
 def test_a_completion_whose_answer_was_lost_is_found(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,42 @@ def test_failures_that_pass_are_tried_so_often() -> None:
         Transfers(4, 4, clock).retry(fail)
     assert len(calls) == 4
     assert len(clock.slept) == 3
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(1, 1), (3, 3), (0, 16), (40, 40)])
+def test_no_more_requests_are_under_way_than_were_asked_for(concurrency: int, most: int) -> None:
+    transfers = Transfers(concurrency, 1)
+    mutex, under_way, seen = threading.Lock(), [0], [0]
+
+    def request(item: int) -> int:
+        with mutex:
+            under_way[0] += 1
+            seen[0] = max(seen[0], under_way[0])
+        # What a request asks for on its way waits for nobody.
+        result = transfers.retry(lambda: item)
+        with mutex:
+            under_way[0] -= 1
+        return result
+
+    # Some providers have threads of their own besides.
+    with ThreadPoolExecutor(60) as pool:
+        assert list(pool.map(lambda item: transfers.retry(lambda: request(item)), range(500))) == list(range(500))
+    assert transfers.each(request, range(50)) == list(range(50))
+    assert (transfers.workers, seen[0] <= most) == (most, True)
+
+
+@pytest.mark.parametrize(("status", "limit"), [(503, 4), (429, 4), (500, 8)])
+def test_a_service_that_asks_to_slow_down_gets_fewer_requests(status: int, limit: int) -> None:
+    transfers = Transfers(8, 3, StillClock())
+    answers: list[Exception] = [TransientError("no", status=status)]
+
+    def call() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    assert transfers.retry(call) == "done"
+    assert transfers.gate.limit == limit
 
 
 def test_the_first_failure_stops_what_has_not_begun() -> None:

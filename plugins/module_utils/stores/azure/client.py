@@ -119,7 +119,8 @@ class AzureClient:
             kind, what, remedy = _CODES[code]
             return kind(what, where=where, remedy=remedy)
         if status in _PASSING:
-            return TransientError(answer, where=where, remedy="The service is overloaded or has a failure: run this again later.")
+            remedy = "The service is overloaded or has a failure: run this again later."
+            return TransientError(answer, where=where, remedy=remedy, status=status)
         kind, what, remedy = _REFUSED.get(status, (UnavailableError, "", "Check the container, and the options in azure."))
         return kind(what or answer, where=where, remedy=remedy + (_clock_hint(error.response) if status in (401, 403) else ""))
 

@@ -128,7 +128,8 @@ class GcsClient:
         if code == 400 and _DAMAGED in told:
             return TransientError("the content arrived damaged", where=where, remedy="Run this again.")
         if code in _PASSING:
-            return TransientError(answer, where=where, remedy="The service is overloaded or has a failure: run this again later.")
+            remedy = "The service is overloaded or has a failure: run this again later."
+            return TransientError(answer, where=where, remedy=remedy, status=code)
         kind, what, remedy = _REFUSED.get(code, (UnavailableError, "", "Check the bucket, and the options in gcs."))
         return kind(what or answer, where=where, remedy=remedy + (self._clock_hint() if code == 401 else ""))
 

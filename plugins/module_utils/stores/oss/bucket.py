@@ -26,7 +26,7 @@ from ..base import StoreOptions
 from ..bucket import Content, Listed, Moved, PreconditionError, Upload
 from ..posix.files import explained
 from .client import OssClient
-from .errors import Retries, is_absent
+from .errors import is_absent
 from .place import locate
 from .upload import DamagedError, Uploader, once_more, stamp_of
 
@@ -242,7 +242,7 @@ class OssBucket:
             body=data,
             **self._uploader.properties,
         )
-        retries = Retries(self._client.policy)
+        retries = self._client.retries()
         try:
             answer = self._client.call("put_object", request, self._where(key), retries)
         except PreconditionError:

@@ -78,7 +78,11 @@ class OssClient:
 
     def raw(self, operation: str, request: Any, retries: Retries | None = None) -> Any:
         """As `call`, but raises the SDK's own errors (`failures`)."""
-        return getattr(self._client, operation)(request, retryer=retries or Retries(self.policy))
+        with self.transfers.turn():
+            return getattr(self._client, operation)(request, retryer=retries or self.retries())
+
+    def retries(self) -> Retries:
+        return Retries(self.policy, self.transfers.gate.slow)
 
     def explained(self, error: Exception, where: str) -> ServingError:
         """The error to raise instead of the SDK's."""
@@ -93,7 +97,8 @@ class OssClient:
             parameters={"versions": "", "prefix": name, "max-keys": "1000"},
         )
         try:
-            answer = self._client.invoke_operation(request, retryer=Retries(self.policy))
+            with self.transfers.turn():
+                answer = self._client.invoke_operation(request, retryer=self.retries())
         except self.failures as error:
             raise self.explained(error, where) from error
         found = fromstring(answer.http_response.content)  # noqa: S314 - OSS's own answer, as its SDK reads them

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..transfers import connection_error
 _PASSING = frozenset({"RequestTimeout", "InvalidDigest", "QpsLimitExceeded", "OperationAborted"})
 # Longer than this, the service's own wish for a pause is not followed.
 _LONGEST_PAUSE = 30.0
+_BUSY = (429, 503)
 # OSS's code → what, remedy.
 _PLAIN: Mapping[str, tuple[type[ServingError], str, str]] = {
     "NoSuchBucket": (
@@ -50,10 +51,13 @@ _PLAIN: Mapping[str, tuple[type[ServingError], str, str]] = {
 
 
 class Retries:
-    """What the SDK asks before it tries again. tried: failures that were tried again, so that a caller knows of lost answers."""
+    """What the SDK asks before it tries again. tried: failures that were tried again, so that a caller knows of lost answers.
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
+    slow: called when OSS asks to slow down.
+    """
+
+    def __init__(self, policy: RetryPolicy, slow: Callable[[], None] = lambda: None) -> None:
+        self._policy, self._slow = policy, slow
         self.tried = 0
 
     def max_attempts(self) -> int:
@@ -62,6 +66,8 @@ class Retries:
     def is_error_retryable(self, error: Exception) -> bool:
         passing = is_passing(error)
         self.tried += passing
+        if getattr(error, "status_code", 0) in _BUSY:
+            self._slow()
         return passing
 
     def retry_delay(self, attempt: int, error: Exception) -> float:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import pwd
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ...repository.publish import SourceFile
 BLOCK_SIZE = 1 << 20
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
+# Neither through a link nor, at a pipe, until somebody writes.
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 # A full file system breaks servers that write there too: leave this much.
@@ -33,6 +36,7 @@ _EXPLAINED = {
     errno.EACCES: ("permission denied", "Publish as the repository's owner (become_user), or change its owner or mode."),
     errno.EPERM: ("the operation is not permitted", "Publish as root or leave out owner and group; an immutable flag forbids changes too."),
     errno.ENOTDIR: ("a part of the path is not a folder", "Correct the path."),
+    errno.ELOOP: ("a link is in the way", "Put the file or folder itself there: nothing is read or written through links in a repository."),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "Shorten it."),
     errno.EFBIG: ("the file is larger than the file system or the user's limit (ulimit -f) allows", "Raise the limit or split the file."),
     errno.ESTALE: ("the network file system lost its handle", "Mount it again, then run this again."),
@@ -53,7 +57,15 @@ class Attributes:
     enforce_mode: bool = False
 
     def give(self, target: str | Path | int, *, folder: bool = False) -> None:
-        """Sets owner, group and mode, whatever the umask is. target: a path or an open file."""
+        """Sets owner, group and mode, whatever the umask is. target: an open file, or a path, which is no link's."""
+        if not isinstance(target, int):
+            # By whoever owns the folder above it, a path can be made a link at any moment.
+            handle = os.open(target, _READING | (os.O_DIRECTORY if folder else 0))
+            try:
+                self.give(handle, folder=folder)
+            finally:
+                os.close(handle)
+            return
         if self.uid is not None or self.gid is not None:
             os.chown(target, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
         os.chmod(target, self.directory_mode if folder else self.file_mode)
@@ -96,6 +108,45 @@ def explained(where: str | Path) -> Iterator[None]:
 def explain(error: OSError, where: str) -> ServingError:
     what, remedy = _EXPLAINED.get(error.errno or 0, (error.strerror or str(error), "Correct this, then run it again."))
     return UnavailableError(what, where=where, remedy=remedy, errno=errno.errorcode.get(error.errno or 0, ""))
+
+
+@contextmanager
+def opened(root: Path, key: str) -> Iterator[int]:
+    """A regular file below a folder, opened for reading; no part of its path below that is followed where it is a link."""
+    *folders, name = key.split("/")
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in folders:
+            handle = _instead(handle, os.open(part, _READING | os.O_DIRECTORY, dir_fd=handle))
+        handle = _instead(handle, os.open(name, _READING, dir_fd=handle))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError("it is no regular file", where=str(root / key), remedy="Remove it, then run this again.")
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _instead(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def read_file(root: Path, key: str) -> bytes | None:
+    """A small file's content, None where there is none."""
+    try:
+        with opened(root, key) as handle, open(handle, "rb", closefd=False) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def check_way(root: Path, key: str) -> None:
+    """Raises OSError where a folder on the way to a file below root is a link: whoever owns the repository may have made it."""
+    for folder in (root / key).parents:
+        if folder == root:
+            return
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
 
 
 def copy_checked(source: SourceFile, target: Path, attributes: Attributes, tick: Callable[[int, int], None]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...repository.layout import OWN_PREFIX
-from ..holder import held, is_alive, myself
+from ..holder import held, is_alive, lost, myself
 
 LOCK_FILE = f"{OWN_PREFIX}.lock"
 
@@ -52,14 +52,26 @@ class Lock:
             self._discard(str(owner.get("token", "")))
         raise held(self.holder() or {}, str(self.path.parent), str(self.path))
 
+    def is_ours(self) -> bool:
+        return bool(self._token) and (self.holder() or {}).get("token") == self._token
+
     def refresh(self) -> None:
-        """A sign of life."""
-        with suppress(OSError):
-            os.utime(self.path)
+        """A sign of life. Raises ConflictError where somebody took the lock over or removed it."""
+        try:
+            ours = self._token in self.path.read_text(errors="replace")
+            if ours:
+                os.utime(self.path)
+        except FileNotFoundError:
+            ours = False
+        except OSError:
+            # A network file system that fails for a moment: other signs of life follow.
+            return
+        if not ours:
+            raise lost(str(self.path.parent), str(self.path))
 
     def release(self) -> None:
         """Gives the lock back, if it is still ours."""
-        if self._token and (self.holder() or {}).get("token") == self._token:
+        if self.is_ours():
             with suppress(OSError):
                 self.path.unlink()
         self._token = ""

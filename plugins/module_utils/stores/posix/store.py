@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.progress import Meter, Progress
 from ...repository.digest import digest
-from ...repository.layout import MANIFEST_FILE, VERSION_NAME, is_own
+from ...repository.layout import CONFIG_FILE, MANIFEST_FILE, VERSION_NAME, is_own
 from ...repository.manifest import Manifest, ModelTree
 from ...repository.publish import Entry, ModelChange, SourceFile
 from ...repository.publish_steps import Step
@@ -27,12 +28,15 @@ from .files import (
     FILE_MODE,
     Attributes,
     check_space,
+    check_way,
     copy_checked,
     exchange,
     explained,
     group_id,
     link_tree,
     make_folders,
+    opened,
+    read_file,
     sync_file_system,
     sync_folder,
     user_id,
@@ -78,10 +82,7 @@ class PosixStore:
 
     def read_manifest(self) -> bytes | None:
         with explained(self.root):
-            try:
-                return (self.root / MANIFEST_FILE).read_bytes()
-            except FileNotFoundError:
-                return None
+            return read_file(self.root, MANIFEST_FILE)
 
     def names(self, recorded: Manifest) -> frozenset[str]:  # noqa: ARG002 - the protocol's
         with explained(self.root):
@@ -122,14 +123,14 @@ class PosixStore:
         return Entry(size, str(status.st_mtime_ns), self._attributes.fit(status))
 
     def digest(self, key: str) -> str:
-        return digest(self.root / key)
+        with explained(self.root / key):
+            check_way(self.root, key)
+            return digest(self.root / key)
 
     def read_text(self, key: str) -> str | None:
         with explained(self.root / key):
-            try:
-                return (self.root / key).read_text(errors="surrogateescape")
-            except FileNotFoundError:
-                return None
+            data = read_file(self.root, key)
+        return None if data is None else data.decode(errors="surrogateescape")
 
     def holder(self) -> Mapping[str, Any] | None:
         owner = self._lock.holder()
@@ -155,12 +156,17 @@ class PosixStore:
                 yield created
             finally:
                 self._staged.clear()
-                with suppress(OSError):
-                    self._workspace.close()
+                # Else it is the workspace of whoever took the lock over.
+                if self._lock.is_ours():
+                    with suppress(OSError):
+                        self._workspace.close()
                 self._lock.release()
                 if created:
                     # Only where nothing came of it: a folder that holds something stays.
                     self.remove_root()
+
+    def keep_lock(self) -> None:
+        self._lock.refresh()
 
     def stage(self, uploads: Mapping[str, SourceFile], progress: Progress) -> None:
         total = sum(each.size for each in uploads.values())
@@ -188,6 +194,8 @@ class PosixStore:
         root = self.root / change.name
         gone = {*change.removed_files, *(str(number) for number in (*change.removed_versions, *change.replaced))}
         puts = {key.split("/", 1)[1]: key for key in change.uploads()}
+        with explained(root):
+            check_way(self.root, f"{change.name}/{CONFIG_FILE}")
         with explained(root), self._workspace.folder() as folder:
             try:
                 self._assemble(folder, [f"{change.name}/{number}" for number in change.changed_versions], puts.values(), change.name)
@@ -214,6 +222,7 @@ class PosixStore:
     def _run(self, step: Step) -> None:
         target = self.root / step.target
         with explained(target):
+            check_way(self.root, step.target)
             if step.op == "put_file":
                 self._make_parents(target)
                 os.rename(self._staged[step.target], target)
@@ -284,9 +293,14 @@ class PosixStore:
     def set_attributes(self, keys: Iterable[str]) -> None:
         with explained(self.root):
             for key in keys:
-                target = self.root / key
-                if not self._attributes.fit(target.lstat()):
-                    self._attributes.give(target)
+                # A link in the place of a file has no attributes of ours.
+                if stat.S_ISREG((self.root / key).lstat().st_mode):
+                    self._set_attributes(key)
+
+    def _set_attributes(self, key: str) -> None:
+        with opened(self.root, key) as handle:
+            if not self._attributes.fit(os.fstat(handle)):
+                self._attributes.give(handle)
 
     def write_manifest(self, data: bytes | None) -> None:
         target = self.root / MANIFEST_FILE

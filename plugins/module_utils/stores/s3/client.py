@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from ...core.errors import InputError, ServingError, TransientError
 from ...core.wait import Clock
 from ..bucket import PreconditionError
+from ..gate import Gate
 from .connection import Answer, Body, Connection, FileRange, Links, Pool, Sink
 from .errors import LostError, RefusedError, ThrottledError, failure, lost
 from .place import Endpoint, Place
 from .session import Session
 from .signature import EMPTY_SHA256, UNSIGNED, Keys, Signer, encode_path, encode_query
-from .workers import Gate
 from .xml import read_error
 
 _BASE, _CAP = 0.1, 20.0

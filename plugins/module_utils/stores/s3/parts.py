@@ -47,9 +47,11 @@ class LargeFile:
         self._kept: dict[int, str] = {}
 
     def send(self, pool: ThreadPoolExecutor) -> str:
-        """Returns the stamp. After a failure that may pass the parts stay, for the next run."""
+        """Returns the stamp. After a failure that may pass the parts stay, for the next run, where it can compare them."""
         if self._how.resumable:
             self._upload, self._kept = self._desk.unfinished.take(self._key, self._size, self._part_size)
+        else:
+            self._desk.unfinished.give_up(self._key)
         if not self._upload:
             return self._send(pool)
         try:
@@ -68,10 +70,9 @@ class LargeFile:
             parts = self._parts(pool)
             self._reader.finish()
             return self._complete(parts)
-        except TransientError:
-            raise
-        except ServingError:
-            self._desk.unfinished.abort(self._key, self._upload)
+        except ServingError as error:
+            if not (self._how.resumable and isinstance(error, TransientError)):
+                self._desk.unfinished.abort(self._key, self._upload)
             raise
 
     def _begin(self) -> str:
@@ -141,7 +142,8 @@ class LargeFile:
             # S3 may answer 200 before it knows, and tell of its failure in the body.
             self._client.rest(attempt)
         what = f"the parts could not be put together ({code})"
-        raise TransientError(what, where=self._client.where(self._key), remedy="Run this again: the parts are kept.")
+        remedy = "Run this again: the parts are kept." if self._how.resumable else "Run this again."
+        raise TransientError(what, where=self._client.where(self._key), remedy=remedy)
 
     def _completed(self, count: int) -> str:
         answer = self._client.call(Request("HEAD", self._key), allow=(404,))

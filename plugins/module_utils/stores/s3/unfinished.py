@@ -22,10 +22,7 @@ class Unfinished:
 
     def take(self, key: str, size: int, part_size: int) -> tuple[str, dict[int, str]]:
         """The newest unfinished upload of a key and the MD5 of its parts; others of the key are aborted. "" where none fits."""
-        with self._mutex:
-            if self._found is None:
-                self._found = self._list()
-            uploads = self._found.pop(key, [])
+        uploads = self._of(key)
         for stale in uploads[:-1]:
             self.abort(key, stale)
         if not uploads:
@@ -35,6 +32,17 @@ class Unfinished:
             self.abort(key, uploads[-1])
             return "", {}
         return uploads[-1], {part.number: part.stamp for part in parts}
+
+    def give_up(self, key: str) -> None:
+        """Aborts every unfinished upload of a key."""
+        for stale in self._of(key):
+            self.abort(key, stale)
+
+    def _of(self, key: str) -> list[str]:
+        with self._mutex:
+            if self._found is None:
+                self._found = self._list()
+            return self._found.pop(key, [])
 
     def abort(self, key: str, upload: str) -> None:
         """Frees what the parts occupy. That it fails is no reason to fail: they hinder nobody."""
