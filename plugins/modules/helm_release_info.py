@@ -85,8 +85,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.helm_release import look
-from ..module_utils.kubernetes.inspect import wait_for_helm
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
+from ..module_utils.kubernetes.revisions import wait_for_helm
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.module import run_info
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from support import tritonserver
 from support.ansible_runs import ROOT
 from support.kubernetes import Cluster, open_cluster, triton_pods
 from support.kubernetes.manifests import custom_definition
-from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, keep, role_play
+from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, assert_secret, keep, role_play
 
 ROLE = "serving.triton.server_kubernetes"
 CHART = ROOT / "roles" / "server_kubernetes" / "files" / "chart"
@@ -175,8 +176,18 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster) -> None:
     keep(promise, release.workspace)
 
 
+def by_token(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Variables of the role that reach the cluster without a kubeconfig."""
+    kept = json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
+    authority = folder / "authority.pem"
+    authority.write_bytes(b64decode(kept["certificate-authority-data"]))
+    token = cluster.configured.token
+    return {"server_kubernetes_host": kept["server"], "server_kubernetes_api_key": token, "server_kubernetes_ca_cert": str(authority)}
+
+
 def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
-    """Killed while it installed, at the end of an upgrade and in the midst of one: check mode predicts, the run converges and shows."""
+    """Killed while it installed, at the end of an upgrade and in the midst of one: check mode predicts, the run converges and shows, but
+    not the token by which Helm goes back."""
     release = Release(cluster, tmp_path, "killed", {"server_kubernetes_lock_patience": 0})
     release.killed_helm("install")
     assert_clean(release.run())
@@ -193,7 +204,8 @@ def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
     release.as_if_killed_earlier()
     wanted = release.image("nvidia/next")
     predicted = release.run("--check", **wanted)
-    run = release.run("--diff", **wanted)
+    run = release.run("--diff", "-vvv", **wanted, **by_token(cluster, tmp_path))
+    assert_secret(run, [cluster.configured.token])
     assert {name for _host, _path, name in run.changed} == {name for _host, _path, name in predicted.changed} == {
         "serving.triton.helm_release : Undo what a killed Helm left", f"{ROLE} : Install or upgrade the release"}  # fmt: skip
     assert "+          image: nvcr.io/nvidia/next:" in run.output

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UnavailableError
-from ..core.wait import Clock
 from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
 from .permissions import Permission, denied
+from .revisions import NONE, history, wait_for_helm
 from .rollout import Observed, is_ready, judge, new_pods
 from .selection import selections
 from .service import Release, key_of, observe, replicas
@@ -87,7 +87,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "kinds": kinds_of(cluster, _MONITORING),
         "denied": lacking,
         "namespace": namespace_of(cluster, release, namespace, more=_KSERVE_CONTENTS if wanted.kserve else {}),
-        "release": served(history(cluster, release), seen) if seen else _NONE,
+        "release": served(history(cluster, release), seen) if seen else dict(NONE),
         "secrets": _secrets(cluster, release) if readable else [],
         "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
@@ -211,19 +211,6 @@ def _needed(release: Release, wanted: Wanted, *, create_namespace: bool) -> Iter
 
 # --- the release
 
-_NONE: Mapping[str, Any] = {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
-
-
-def history(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """status: of the last revision, as Helm says, or absent. deployed: the last that was deployed, before: the one before; 0 for none."""
-    labels = f"owner=helm,name={release.name}"
-    found = [each["metadata"]["labels"] for each in cluster.items(release.core("secrets"), labelSelector=labels)]
-    revisions = sorted((int(each["version"]), each["status"]) for each in found)
-    if not revisions:
-        return dict(_NONE)
-    before, deployed = [0, 0, *(number for number, status in revisions if status in ("deployed", "superseded"))][-2:]
-    return {"status": revisions[-1][1], "revision": revisions[-1][0], "deployed": deployed, "before": before}
-
 
 def served(found: dict[str, Any], seen: Observed) -> dict[str, Any]:
     """`history` without the last revision as the deployed one, where former pods alone are ready: Helm itself does not wait."""
@@ -232,18 +219,6 @@ def served(found: dict[str, Any], seen: Observed) -> dict[str, Any]:
     if found["deployed"] < found["revision"] or not ready or any(pod["metadata"]["name"] in new for pod in ready):
         return found
     return {**found, "deployed": found["before"] or found["deployed"]}
-
-
-PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
-_LOOK_SECONDS = 2.0
-
-
-def wait_for_helm(cluster: Cluster, release: Release, timeout: float, clock: Clock | None = None) -> None:
-    """Returns when no Helm is at work on the release, or after so many seconds: it was killed then."""
-    clock = clock or Clock()
-    end = clock.now() + timeout
-    while clock.now() < end and history(cluster, release)["status"] in PENDING:
-        clock.sleep(min(_LOOK_SECONDS, max(0.0, end - clock.now())))
 
 
 def _secrets(cluster: Cluster, release: Release) -> list[str]:
