@@ -9,7 +9,7 @@ from typing import Any
 
 from .cluster import Cluster, Object, part
 from .inspect import MADE_BY, OURS, namespace_of
-from .revisions import NONE, documents, history, kept
+from .revisions import documents, history, last_of, revisions
 from .rollout import PLURALS
 from .service import Release
 
@@ -23,15 +23,15 @@ def record_name(name: str) -> str:
 def look(cluster: Cluster, release: Release, together: Sequence[str] = ()) -> dict[str, Any]:
     """together: see `namespace_of`. Raises UnavailableError for what may not be read."""
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    found: dict[str, Any] = history(cluster, release) if namespace else dict(NONE)
-    last = kept(cluster, release, found["revision"])
+    known = revisions(cluster, release) if namespace else []
+    found = history(known)
+    last = last_of(known).content
     chart = (last.get("chart") or {}).get("metadata") or {}
     return {
         "server": cluster.url,
         "namespace": {**namespace_of(cluster, release, namespace, together), "labels": _labels(namespace)},
         "release": {
             **found,
-            "chart": chart.get("name", ""),
             "version": chart.get("version", ""),
             "app_version": chart.get("appVersion", ""),
         },
@@ -44,10 +44,10 @@ def _labels(value: Object | None) -> dict[str, str]:
     return dict(((value or {}).get("metadata") or {}).get("labels") or {})
 
 
-def workloads(revision: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
+def workloads(content: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
     """Kind and name of the Deployments, DaemonSets and StatefulSets that a revision has in a namespace."""
     found = []
-    for value in documents(revision, "|".join(PLURALS)):
+    for value in documents(content, "|".join(PLURALS)):
         metadata = value.get("metadata") or {}
         if value.get("kind") in PLURALS and metadata.get("namespace", namespace) == namespace:
             found.append((str(value["kind"]), str(metadata.get("name"))))

@@ -13,7 +13,7 @@ from ..core.plan import Action, Plan
 from .cluster import Cluster
 from .helm_chart import runner
 from .manifests import removals
-from .revisions import documents, history, kept, rolled_back_to
+from .revisions import documents, last_of, revisions, rolled_back_to
 from .service import Release
 
 _VARIABLES = {
@@ -69,9 +69,8 @@ class HelmRollback:
         return f"{self._release.namespace}/{self._release.name}"
 
     def observe(self) -> Kept:
-        found = history(self._cluster, self._release)
-        last = kept(self._cluster, self._release, found["revision"])
-        return Kept(found["status"], found["revision"], rolled_back_to(last))
+        last = last_of(revisions(self._cluster, self._release))
+        return Kept(last.status, last.number, rolled_back_to(last.content))
 
     def plan(self, actual: Kept) -> Plan:
         before = f"revision {actual.revision}, {actual.status}" if actual.revision else "absent"
@@ -98,8 +97,8 @@ class HelmRollback:
 
     def _leftover(self, number: int) -> list[dict[str, Any]]:
         """What a revision has and the one to go back to has not, by kind and name."""
-        before, after = (documents(kept(self._cluster, self._release, each)) for each in (number, self._revision))
-        return [_named(each) for each in removals(before, after)]
+        found = {each.number: each.content for each in revisions(self._cluster, self._release)}
+        return [_named(each) for each in removals(documents(found.get(number, {})), documents(found.get(self._revision, {})))]
 
     def result(self, _actual: Kept, _plan: Plan, _applied: bool) -> dict[str, Any]:
         return {}

@@ -16,10 +16,11 @@ from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
 from .permissions import Permission, denied
-from .revisions import NONE, history, wait_for_helm
-from .rollout import Observed, is_ready, judge, new_pods
+from .revisions import history, revisions, wait_for_helm
+from .rollout import is_ready, judge
 from .selection import selections
 from .service import Release, key_of, observe, replicas
+from .serving import served
 
 # What the role does in the namespace: group, resource, verbs.
 _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -87,7 +88,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "kinds": kinds_of(cluster, _MONITORING),
         "denied": lacking,
         "namespace": namespace_of(cluster, release, namespace, more=_KSERVE_CONTENTS if wanted.kserve else {}),
-        "release": served(history(cluster, release), seen) if seen else dict(NONE),
+        "release": served(revisions(cluster, release), seen) if seen else history([]),
         "secrets": _secrets(cluster, release) if readable else [],
         "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
@@ -210,15 +211,6 @@ def _needed(release: Release, wanted: Wanted, *, create_namespace: bool) -> Iter
 
 
 # --- the release
-
-
-def served(found: dict[str, Any], seen: Observed) -> dict[str, Any]:
-    """`history` without the last revision as the deployed one, where former pods alone are ready: Helm itself does not wait."""
-    ready = [pod for pod in seen.pods if is_ready(pod)]
-    new = {pod["metadata"]["name"] for pod in new_pods(seen)}
-    if found["deployed"] < found["revision"] or not ready or any(pod["metadata"]["name"] in new for pod in ready):
-        return found
-    return {**found, "deployed": found["before"] or found["deployed"]}
 
 
 def _secrets(cluster: Cluster, release: Release) -> list[str]:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes import sizing
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.cluster import Cluster
@@ -102,7 +105,7 @@ def rolling(ready: str) -> Listed:
         "spec": {"template": template, "replicas": 1},
         "status": {"readyReplicas": 1},
     }
-    sets = [thing(uid, "d", MINE, "Deployment", annotations={REVISION: number}) for uid, number in (("old", "2"), ("new", "3"))]
+    sets = [replica_set("old", "2", template), replica_set("new", "3", template)]
     pods = [
         {**thing(f"p-{uid}", uid, MINE, "ReplicaSet"), "spec": {"containers": []},
          "status": {"conditions": [{"type": "Ready", "status": str(uid == ready)}]}}
@@ -110,6 +113,10 @@ def rolling(ready: str) -> Listed:
     ]  # fmt: skip
     revisions = [helm(1, "superseded"), helm(2, "superseded"), helm(3, "deployed")]
     return {f"{CORE}/secrets": revisions, f"{APPS}/deployments": [deployment], f"{APPS}/replicasets": sets, f"{CORE}/pods": pods}
+
+
+def replica_set(uid: str, number: str, template: Any) -> dict[str, Any]:
+    return {**thing(uid, "d", MINE, "Deployment", annotations={REVISION: number}), "spec": {"template": template}}
 
 
 @pytest.mark.parametrize(("ready", "deployed"), [("new", 3), ("old", 2), ("", 3)])
@@ -122,6 +129,79 @@ def test_a_revision_that_was_interrupted_does_not_hide_the_deployed_one() -> Non
     lists = rolling("old")
     pending = {**lists, f"{CORE}/secrets": [helm(1, "superseded"), helm(2, "deployed"), helm(3, "pending-upgrade")]}
     assert inspected(pending)["release"]["deployed"] == 2
+
+
+def template(image: str = "a:1", checksum: str = "x", memory: str = "1Gi") -> dict[str, Any]:
+    """Of pods, as a manifest has it."""
+    container = {"name": "triton", "image": image, "env": [], "resources": {"limits": {"memory": memory}}}
+    return {"metadata": {"annotations": {"checksum/config": checksum}}, "spec": {"containers": [container], "hostNetwork": False}}
+
+
+def running(kept: Any) -> dict[str, Any]:
+    """What the cluster makes of a template: with defaults, without what is empty."""
+    container = {name: value for name, value in kept["spec"]["containers"][0].items() if name != "env"}
+    pod = {"containers": [{**container, "imagePullPolicy": "IfNotPresent"}], "dnsPolicy": "ClusterFirst"}
+    return {"metadata": {**kept["metadata"], "labels": {"pod-template-hash": "6d5c"}}, "spec": pod}
+
+
+CHART = {"metadata": {"name": "other"}}
+
+
+def interrupted(*revisions: tuple[str, Any], rollback: int = 0, ready: int = 1) -> Listed:
+    """revisions: status and template of each. rollback: what the last one goes back to. ready: the revision whose pod is ready."""
+    lists = {**rolling("old")}
+    secrets = []
+    for number, (status, kept) in enumerate(revisions, 1):
+        manifest = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": kept}}
+        description = f"Rollback to {rollback}" if rollback and number == len(revisions) else "Upgrade complete"
+        content = {"info": {"description": description}, "manifest": "---\n" + yaml.safe_dump(manifest), "chart": CHART}
+        secrets.append({**helm(number, status), "data": {"release": encoded(content)}})
+    old = replica_set("old", "2", running(revisions[ready - 1][1]))
+    return {**lists, f"{CORE}/secrets": secrets, f"{APPS}/replicasets": [old, replica_set("new", "3", running(revisions[-1][1]))]}
+
+
+def encoded(value: Any) -> str:
+    return base64.b64encode(base64.b64encode(gzip.compress(json.dumps(value).encode()))).decode()
+
+
+FIRST, BAD, WORSE = template(), template("a:2"), template("a:3")
+
+
+@pytest.mark.parametrize(
+    ("revisions", "rollback", "deployed"),
+    [
+        # Two interrupted upgrades.
+        ([("superseded", FIRST), ("superseded", BAD), ("deployed", WORSE)], 0, 1),
+        ([("superseded", FIRST), ("superseded", template(checksum="y")), ("deployed", WORSE)], 0, 1),
+        ([("superseded", FIRST), ("superseded", template(memory="9Ti")), ("deployed", WORSE)], 0, 1),
+        # The second changed no pods, so it is as good.
+        ([("superseded", FIRST), ("superseded", FIRST), ("deployed", WORSE)], 0, 2),
+        # A rollback that was killed.
+        ([("superseded", FIRST), ("deployed", BAD), ("pending-rollback", FIRST)], 1, 1),
+        ([("superseded", FIRST), ("superseded", FIRST), ("deployed", BAD), ("pending-rollback", FIRST)], 1, 1),
+        # An upgrade that was killed, after one that was interrupted.
+        ([("superseded", FIRST), ("deployed", BAD), ("pending-upgrade", WORSE)], 0, 1),
+    ],
+)
+def test_a_revision_that_never_served_is_passed_over(revisions: list[tuple[str, Any]], rollback: int, deployed: int) -> None:
+    assert inspected(interrupted(*revisions, rollback=rollback))["release"]["deployed"] == deployed
+
+
+def test_a_memory_in_other_words_is_no_other_template() -> None:
+    """The cluster makes 1Gi of 1024Mi, so images and checksums count where nothing is the same."""
+    lists = interrupted(("superseded", template(memory="1024Mi")), ("superseded", BAD), ("deployed", WORSE))
+    sets = [replica_set("old", "2", running(template(memory="1Gi"))), replica_set("new", "3", running(WORSE))]
+    assert inspected({**lists, f"{APPS}/replicasets": sets})["release"]["deployed"] == 1
+
+
+def test_a_rollback_that_was_killed_goes_on_where_no_pod_tells_more() -> None:
+    lists = interrupted(("superseded", FIRST), ("deployed", BAD), ("pending-rollback", FIRST), rollback=1)
+    assert inspected({**lists, f"{CORE}/pods": []})["release"]["deployed"] == 1
+
+
+def test_whose_chart_it_is() -> None:
+    assert inspected(interrupted(("deployed", FIRST)))["release"]["chart"] == "other"
+    assert inspected({})["release"]["chart"] == ""
 
 
 def test_what_a_deployments_pods_refer_to() -> None:
