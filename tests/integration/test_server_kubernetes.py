@@ -23,6 +23,7 @@ from support import tritonserver
 from support.ansible_runs import ROOT
 from support.kubernetes import Cluster, open_cluster, triton_pods
 from support.kubernetes.manifests import custom_definition
+from support.kubernetes.repositories import Chart
 from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, assert_secret, keep, role_play
 
 ROLE = "serving.triton.server_kubernetes"
@@ -258,12 +259,18 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
     old = tmp_path / "old.yaml"
     old.write_text("image: {imageName: nvcr.io/nvidia/tritonserver:24.10-py3, modelRepositoryPath: s3://old/models, numGpus: 1}\n")
     base = {"server_kubernetes_repository": STORE}
+    theirs = {"server_kubernetes_name": "theirs", "server_kubernetes_namespace": "theirs"}
+    offered = Chart("agent", "1.0.0", {"settings.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"}, {}, {})
+    (tmp_path / "agent.tgz").write_bytes(offered.pack())
+    cluster.helm("install", "theirs", tmp_path / "agent.tgz", "--namespace", "theirs", "--create-namespace")
     tasks = [
         refusal("weak", **base, server_kubernetes_kubeconfig=str(weak)),
         refusal("unreachable", **base, server_kubernetes_kubeconfig=str(nowhere)),
         refusal("nohelm", **base, server_kubernetes_helm="no-such-helm"),
         refusal("option", **base, server_kubernetes_options={"http-port": 1}),
         refusal("nomodels", server_kubernetes_repository="/srv/models"),
+        refusal("foreign", **base, **theirs),
+        {"name": "Leave", "ansible.builtin.include_role": {"name": ROLE}, "vars": {**theirs, "server_kubernetes_state": "absent"}},
         refusal("old", server_kubernetes_values_file=str(old), server_kubernetes_values_chart="auto"),
     ]
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
@@ -274,6 +281,8 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
         "weak: The credentials for", "may not get secrets in triton", "create secrets in triton",
         "unreachable: https://127.0.0.1:1: does not answer",
         "nohelm: There is no no-such-helm on PATH", "option: Release localhost cannot be described", "remove them from triton_options",
+        "foreign: Release theirs in namespace theirs of https://", "is of another chart, agent.", "is of another chart, agent, and stays",
         "nomodels: Nothing says where the cluster finds the models", "image.modelRepositoryPath became modelRepository.url",
     ):  # fmt: skip
         assert text in told(run), (text, run.tail(100))
+    assert cluster.get("configmap", "settings", "theirs")
