@@ -286,3 +286,11 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
     ):  # fmt: skip
         assert text in told(run), (text, run.tail(100))
     assert cluster.get("configmap", "settings", "theirs")
+
+
+def test_check_mode_refuses_what_the_chart_refuses(tmp_path: Path, cluster: Cluster) -> None:
+    """Before there is a release, too, where kubernetes.core.helm would render nothing."""
+    wrong = {"server_kubernetes_values": {**CPU, "replicaCount": "many"}}
+    checked = told(Release(cluster, tmp_path, "wrong", wrong).run("--check", rc=2))
+    for text in ("Refuse what the chart refuses: Failure when executing Helm command", "replicaCount", "Nothing served before"):
+        assert text in checked, (text, checked[-5000:])
