@@ -132,7 +132,9 @@ rollout:
   returned: success
   sample: 3 of 3 replicas are ready
 replicas:
-  description: The pods that are there to stay, by name.
+  description:
+    - The pods that are there to stay, by name; C(ready) are those to which the EndpointSlices of the release's Services send requests.
+    - Where these may not be read, or there are none, they are those that say so themselves.
   type: list
   elements: dict
   returned: success

@@ -15,6 +15,7 @@ from ..core.errors import UnavailableError
 from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
+from .endpoints import serving
 from .permissions import Permission, denied
 from .revisions import history, revisions, wait_for_helm
 from .rollout import is_ready, judge
@@ -33,6 +34,7 @@ _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "events", ("list",)),
     ("apps", "deployments", ("get", "list", "create", "update", "patch", "delete")),
     ("apps", "replicasets", ("list",)),
+    ("discovery.k8s.io", "endpointslices", ("list",)),
 )
 # What may be wanted of an operator, and where its API says so.
 _MONITORING = "monitoring.coreos.com"
@@ -81,7 +83,10 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     if readable and not wanted.kserve:
         wait_for_helm(cluster, release, wanted.lock_timeout)
     seen = observe(cluster, release) if readable else None
-    pods = replicas(seen.pods, release) if seen else []
+    services = _services(cluster, release) if readable else []
+    # KServe's are found by what belongs to the InferenceService.
+    named = serving(cluster, services, seen.pods) if seen and not wanted.kserve else None
+    pods = replicas(seen.pods, release, named) if seen else []
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
@@ -94,7 +99,7 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
         "rollout": judge(seen).text if seen and seen.deployment else "",
         "replicas": pods,
         "pods_answer": bool(pods) and _answers(pods),
-        "services": _services(cluster, release) if readable else [],
+        "services": [_service(each) for each in services],
         "nodes": _node_addresses(cluster),
         "spare_gpus": _spare(cluster, release, wanted),
     }
@@ -269,9 +274,9 @@ def _answers(pods: Sequence[Mapping[str, Any]]) -> bool:
         connection.close()
 
 
-def _services(cluster: Cluster, release: Release) -> list[dict[str, Any]]:
+def _services(cluster: Cluster, release: Release) -> list[Object]:
     found = cluster.items(release.core("services"), labelSelector=release.selector)
-    return [_service(each) for each in found if each["spec"].get("clusterIP") != "None"]
+    return [each for each in found if each["spec"].get("clusterIP") != "None"]
 
 
 def _service(service: Object) -> dict[str, Any]:

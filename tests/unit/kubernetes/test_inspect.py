@@ -14,10 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes import sizing
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.cluster import Cluster
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.endpoints import serving
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.inspect import OURS, Wanted, inspect
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.service import Release
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.service import Release, replicas
 
 RELEASE = Release("vision", "inference")
 CORE, APPS, BATCH = (f"{each}/namespaces/inference" for each in ("/api/v1", "/apis/apps/v1", "/apis/batch/v1"))
@@ -202,6 +204,68 @@ def test_a_rollback_that_was_killed_goes_on_where_no_pod_tells_more() -> None:
 def test_whose_chart_it_is() -> None:
     assert inspected(interrupted(("deployed", FIRST)))["release"]["chart"] == "other"
     assert inspected({})["release"]["chart"] == ""
+
+
+def sliced(*ready: str, late: int = 0) -> Cluster:
+    """A cluster with one Service. ready: pods that its slice names as ready. late: how often the slice is behind."""
+    asked: list[str] = []
+
+    def send(_method: str, target: str, _headers: Mapping[str, str], _body: bytes) -> tuple[int, bytes]:
+        asked.append(target)
+        names = ready if len(asked) > late else ()
+        points = [{"targetRef": {"kind": "Pod", "name": name}, "conditions": {"ready": name in names}} for name in ("p-a", "p-b")]
+        return 200, json.dumps({"items": [{"endpoints": points}]}).encode()
+
+    return Cluster(send, "https://cluster")
+
+
+class Still(Clock):
+    """Time passes only where somebody sleeps."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def pod(name: str, app: str = "vision") -> dict[str, Any]:
+    return {**thing(name, labels={"app": app}), "spec": {"containers": []}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+SELECTING = {**thing("vision", labels=MINE), "spec": {"selector": {"app": "vision"}}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "pods", "found", "seconds"),
+    [
+        (sliced("p-a", "p-b"), [pod("p-a"), pod("p-b")], {"p-a", "p-b"}, 0),
+        # The Service does not select it.
+        (sliced("p-a"), [pod("p-a"), pod("p-b", "other")], {"p-a"}, 0),
+        # It has just become ready.
+        (sliced("p-a", "p-b", late=3), [pod("p-a"), pod("p-b")], {"p-a", "p-b"}, 1.5),
+        (sliced("p-a"), [pod("p-a"), pod("p-b")], {"p-a"}, 10),
+    ],
+)
+def test_replicas_are_those_that_get_requests(cluster: Cluster, pods: list[Any], found: set[str], seconds: float) -> None:
+    clock = Still()
+    assert serving(cluster, [SELECTING], pods, clock) == found
+    assert clock.now() == seconds
+    assert [each["name"] for each in replicas(pods, RELEASE, found) if each["ready"]] == sorted(found)
+
+
+@pytest.mark.parametrize("slices", [None, []])
+def test_without_slices_pods_say_themselves_that_they_are_ready(slices: Any) -> None:
+    lists = {**rolling("new"), f"{CORE}/services": [SELECTING], "/apis/discovery.k8s.io/v1/namespaces/inference/endpointslices": slices}
+    assert [each["name"] for each in inspected(lists)["replicas"] if each["ready"]] == ["p-new"]
+
+
+def test_a_pod_that_no_slice_names_is_no_replica() -> None:
+    slices = [{**thing("s", labels={"kubernetes.io/service-name": "vision"}), "endpoints": []}]
+    lists = {**rolling("new"), f"{CORE}/services": [SELECTING], "/apis/discovery.k8s.io/v1/namespaces/inference/endpointslices": slices}
+    assert [each["ready"] for each in inspected(lists)["replicas"]] == [False, False]
 
 
 def test_what_a_deployments_pods_refer_to() -> None:
