@@ -62,7 +62,8 @@ release:
   description:
     - C(status) and C(revision) of the release as Helm keeps them, V(absent) and 0 without one; C(chart), C(version) and C(app_version) of
       that revision's chart.
-    - C(deployed) is the last revision that was deployed, and C(before) the one before; 0 for none.
+    - C(deployed) is the last revision that was deployed, or what a rollback that was killed goes to, and C(before) the one before; 0 for
+      none.
   type: dict
   returned: success
   sample: {status: deployed, revision: 3, deployed: 3, before: 2, chart: metrics-server, version: 3.13.1, app_version: 0.8.1}
@@ -85,8 +86,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kubernetes.cluster import connect
 from ..module_utils.kubernetes.helm_release import look
-from ..module_utils.kubernetes.inspect import wait_for_helm
 from ..module_utils.kubernetes.options import CLUSTER, SERVICE
+from ..module_utils.kubernetes.revisions import wait_for_helm
 from ..module_utils.kubernetes.service import Release
 from ..module_utils.module import run_info
 

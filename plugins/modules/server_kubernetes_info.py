@@ -99,11 +99,12 @@ namespace:
   sample: {exists: true, ours: true, others: [release speech]}
 release:
   description:
-    - C(status) and C(revision) of the release as Helm keeps them, V(absent) and 0 without one.
-    - C(deployed) is the last revision that was deployed, 0 for none; the one C(before) while only its pods are ready.
+    - C(status) and C(revision) of the release as Helm keeps them, V(absent) and 0 without one, and the name of that revision's C(chart).
+    - C(deployed) is the last revision that was deployed, 0 for none; while only pods of a former one are ready, that one. C(before) is the
+      one before the last that was deployed.
   type: dict
   returned: success
-  sample: {status: deployed, revision: 3, deployed: 3, before: 2}
+  sample: {status: deployed, revision: 3, deployed: 3, before: 2, chart: triton}
 secrets:
   description: Names of the Secrets that the role has made for the release, the oldest first.
   type: list
@@ -131,7 +132,9 @@ rollout:
   returned: success
   sample: 3 of 3 replicas are ready
 replicas:
-  description: The pods that are there to stay, by name.
+  description:
+    - The pods that are there to stay, by name; C(ready) are those to which the EndpointSlices of the release's Services send requests.
+    - Where these may not be read, or there are none, they are those that say so themselves.
   type: list
   elements: dict
   returned: success

@@ -76,13 +76,13 @@ def metrics_of_somebody_else() -> list[dict[str, Any]]:
 
 def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, archives: Path) -> None:
     """Two addons from a folder of charts; the one that somebody else runs stays as it is; definitions that somebody uses outlive absent."""
-    cluster.apply(*metrics_of_somebody_else(), namespace="kube-system")
+    cluster.apply(*metrics_of_somebody_else(), deployment("istiod"), namespace="kube-system")
     before = cluster.get("deployment", "metrics-server", "kube-system")["metadata"]["resourceVersion"]
     variables = {
-        "cluster_addons_install": ["prometheus-adapter", "metrics-server", "kube-prometheus-stack"],
+        "cluster_addons_install": ["prometheus-adapter", "metrics-server", "kube-prometheus-stack", "istio"],
         "cluster_addons_archives": str(archives), "cluster_addons_kube_prometheus_stack_version": "1.0.0",
         "cluster_addons_prometheus_adapter_version": "1.0.0", "cluster_addons_patience": 1,
-        "cluster_addons_prometheus_adapter_values": {"replicas": 2},
+        "cluster_addons_prometheus_adapter_values": {"replicas": 2}, "cluster_addons_istio_inject": ["empty", "used"],
     }  # fmt: skip
     workspace = Workspace(tmp_path, env=environment(cluster, tmp_path))
 
@@ -96,11 +96,15 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster, archives: 
         assert adapter["replicas"] == 2
         assert values("kube-prometheus-stack")["prometheus"]["prometheusSpec"]["serviceMonitorSelectorNilUsesHelmValues"] is False
         assert cluster.get("deployment", "metrics-server", "kube-system")["metadata"]["resourceVersion"] == before
+        cluster.apply(service("theirs", 80), namespace="used")
+        cluster.apply(service("kube-prometheus-stack-kubelet", 10250), namespace="kube-system")
         # Not by kubectl, which remembers the kinds that there were.
         cluster.configured.add(MONITORING, "ServiceMonitor", {"metadata": {"name": "theirs", "namespace": "default"}, "spec": {}})
 
     def gone() -> None:
-        assert cluster.kubectl("get", "namespace", "monitoring", rc=1)
+        assert cluster.kubectl("get", "namespace", "monitoring", "empty", rc=1).count("not found") == 2
+        assert cluster.get("service", "theirs", "used")
+        assert cluster.kubectl("get", "service", "kube-prometheus-stack-kubelet", "--namespace", "kube-system", rc=1)
         assert cluster.configured.get(MONITORING, "ServiceMonitor", "theirs", "default")
         assert cluster.get("deployment", "metrics-server", "kube-system")["metadata"]["resourceVersion"] == before
         assert not list(Path(cluster.environment()["TMPDIR"]).glob("helm-chart-*"))

@@ -130,6 +130,25 @@ def step(name: str, **variables: Any) -> dict[str, Any]:
     return {"name": name, "block": [include], "rescue": [show]}
 
 
+def test_check_mode_refuses_what_the_charts_schema_refuses(tmp_path: Path, cluster: Cluster) -> None:
+    """Another failure may come of what only the cluster knows, so it is told alone."""
+    schema = {"type": "object", "properties": {"image": {"type": "string"}}}
+    archive = tmp_path / "agent.tgz"
+    archive.write_bytes(Chart("agent", "1.0.0", {"a.yaml": '{{ fail "no such kind" }}'}, {}, {}, schema).pack())
+    named = {"helm_release_name": "wrong", "helm_release_namespace": "wrong", "helm_release_chart": str(archive)}
+    tasks = [step("refused", **named, helm_release_values={"image": 1}), step("predicted", **named)]
+    found = Workspace(tmp_path, env=environment(cluster, tmp_path)).run(
+        [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], "--check"
+    )
+    assert_clean(found)
+    told = found.output.replace("\\n", " ")
+    assert "refused: Failure when executing Helm command" in told
+    assert "values don't meet the specifications of the schema" in told
+    assert "The chart is not rendered without the cluster" in told
+    assert "no such kind" in told
+    assert "predicted: " not in told
+
+
 def test_a_release_of_somebody_else_and_one_that_fails(tmp_path: Path, cluster: Cluster, repository: file_server.FileServer) -> None:
     """Somebody else's release is neither changed nor removed; a rollout that fails tells why; a namespace in which more lives stays."""
     archive = tmp_path / "agent.tgz"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from support import tritonserver
 from support.ansible_runs import ROOT
 from support.kubernetes import Cluster, open_cluster, triton_pods
 from support.kubernetes.manifests import custom_definition
-from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, keep, role_play
+from support.kubernetes.repositories import Chart
+from support.rolecheck import PlaybookRun, Promise, Workspace, assert_clean, assert_secret, keep, role_play
 
 ROLE = "serving.triton.server_kubernetes"
 CHART = ROOT / "roles" / "server_kubernetes" / "files" / "chart"
@@ -175,8 +177,18 @@ def test_the_role_keeps_its_promise(tmp_path: Path, cluster: Cluster) -> None:
     keep(promise, release.workspace)
 
 
+def by_token(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Variables of the role that reach the cluster without a kubeconfig."""
+    kept = json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]
+    authority = folder / "authority.pem"
+    authority.write_bytes(b64decode(kept["certificate-authority-data"]))
+    token = cluster.configured.token
+    return {"server_kubernetes_host": kept["server"], "server_kubernetes_api_key": token, "server_kubernetes_ca_cert": str(authority)}
+
+
 def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
-    """Killed while it installed, at the end of an upgrade and in the midst of one: check mode predicts, the run converges and shows."""
+    """Killed while it installed, at the end of an upgrade and in the midst of one: check mode predicts, the run converges and shows, but
+    not the token by which Helm goes back."""
     release = Release(cluster, tmp_path, "killed", {"server_kubernetes_lock_patience": 0})
     release.killed_helm("install")
     assert_clean(release.run())
@@ -193,7 +205,8 @@ def test_a_killed_helm_recovers(tmp_path: Path, cluster: Cluster) -> None:
     release.as_if_killed_earlier()
     wanted = release.image("nvidia/next")
     predicted = release.run("--check", **wanted)
-    run = release.run("--diff", **wanted)
+    run = release.run("--diff", "-vvv", **wanted, **by_token(cluster, tmp_path))
+    assert_secret(run, [cluster.configured.token])
     assert {name for _host, _path, name in run.changed} == {name for _host, _path, name in predicted.changed} == {
         "serving.triton.helm_release : Undo what a killed Helm left", f"{ROLE} : Install or upgrade the release"}  # fmt: skip
     assert "+          image: nvcr.io/nvidia/next:" in run.output
@@ -246,12 +259,18 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
     old = tmp_path / "old.yaml"
     old.write_text("image: {imageName: nvcr.io/nvidia/tritonserver:24.10-py3, modelRepositoryPath: s3://old/models, numGpus: 1}\n")
     base = {"server_kubernetes_repository": STORE}
+    theirs = {"server_kubernetes_name": "theirs", "server_kubernetes_namespace": "theirs"}
+    offered = Chart("agent", "1.0.0", {"settings.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"}, {}, {})
+    (tmp_path / "agent.tgz").write_bytes(offered.pack())
+    cluster.helm("install", "theirs", tmp_path / "agent.tgz", "--namespace", "theirs", "--create-namespace")
     tasks = [
         refusal("weak", **base, server_kubernetes_kubeconfig=str(weak)),
         refusal("unreachable", **base, server_kubernetes_kubeconfig=str(nowhere)),
         refusal("nohelm", **base, server_kubernetes_helm="no-such-helm"),
         refusal("option", **base, server_kubernetes_options={"http-port": 1}),
         refusal("nomodels", server_kubernetes_repository="/srv/models"),
+        refusal("foreign", **base, **theirs),
+        {"name": "Leave", "ansible.builtin.include_role": {"name": ROLE}, "vars": {**theirs, "server_kubernetes_state": "absent"}},
         refusal("old", server_kubernetes_values_file=str(old), server_kubernetes_values_chart="auto"),
     ]
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
@@ -262,6 +281,16 @@ def test_what_cannot_work_is_told_first(tmp_path: Path, cluster: Cluster) -> Non
         "weak: The credentials for", "may not get secrets in triton", "create secrets in triton",
         "unreachable: https://127.0.0.1:1: does not answer",
         "nohelm: There is no no-such-helm on PATH", "option: Release localhost cannot be described", "remove them from triton_options",
+        "foreign: Release theirs in namespace theirs of https://", "is of another chart, agent.", "is of another chart, agent, and stays",
         "nomodels: Nothing says where the cluster finds the models", "image.modelRepositoryPath became modelRepository.url",
     ):  # fmt: skip
         assert text in told(run), (text, run.tail(100))
+    assert cluster.get("configmap", "settings", "theirs")
+
+
+def test_check_mode_refuses_what_the_chart_refuses(tmp_path: Path, cluster: Cluster) -> None:
+    """Before there is a release, too, where kubernetes.core.helm would render nothing."""
+    wrong = {"server_kubernetes_values": {**CPU, "replicaCount": "many"}}
+    checked = told(Release(cluster, tmp_path, "wrong", wrong).run("--check", rc=2))
+    for text in ("Refuse what the chart refuses: Failure when executing Helm command", "replicaCount", "Nothing served before"):
+        assert text in checked, (text, checked[-5000:])

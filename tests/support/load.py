@@ -20,19 +20,19 @@ _FAILURES = (tritonclient.utils.InferenceServerException, HTTPParseError, OSErro
 
 class Load:
     """
-    One client over HTTP, one over gRPC. failures: requests that were not answered. seen: version → answers.
+    One client over HTTP, one over gRPC if there is an address. failures: requests that were not answered. seen: version → answers.
 
     reconnect: a connection for each HTTP request, for addresses that connections are shared out behind.
     """
 
-    def __init__(self, http: str, grpc: str, *, reconnect: bool = False) -> None:
-        """Both as host:port."""
+    def __init__(self, http: str, grpc: str = "", *, reconnect: bool = False) -> None:
+        """Both as host:port, a path may follow http's."""
         self.failures: list[str] = []
         self.seen: dict[int, int] = {}
         self._stop = threading.Event()
         self._mutex = threading.Lock()
         kinds = ((tritonclient.http, http, reconnect), (tritonclient.grpc, grpc, False))
-        self._threads = [threading.Thread(target=self._ask, args=kind, daemon=True) for kind in kinds]
+        self._threads = [threading.Thread(target=self._ask, args=kind, daemon=True) for kind in kinds if kind[1]]
 
     def _ask(self, kind: Any, url: str, reconnect: bool) -> None:
         client = kind.InferenceServerClient(url)

@@ -56,14 +56,16 @@ class Source:
         return f"{self.chart}{version} of {self.repository}" if self.repository else f"{self.chart}{version}"
 
 
-def runner(program: str) -> Run:
+def runner(program: str, timeout: int = _TIMEOUT) -> Run:
+    """timeout: seconds that one call may take."""
+
     def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
         try:
             done = subprocess.run(  # noqa: S603 - the user's helm
-                [program, *arguments], capture_output=True, text=True, timeout=_TIMEOUT, check=False, env={**os.environ, **environment}
+                [program, *arguments], capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, **environment}
             )
         except subprocess.TimeoutExpired as error:
-            raise TransientError(f"helm {arguments[0]} took more than {_TIMEOUT} s", remedy="Look at the network.") from error
+            raise TransientError(f"helm {arguments[0]} took more than {timeout} s", remedy="Look at the network.") from error
         except OSError as error:
             raise InputError(f"cannot be run: {error.strerror}", where=program, remedy="Install Helm, or name another one.") from error
         return done.returncode, done.stdout, done.stderr

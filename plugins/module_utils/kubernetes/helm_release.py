@@ -4,16 +4,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import gzip
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .cluster import Cluster, Object, part
-from .inspect import MADE_BY, OURS, history, namespace_of
+from .inspect import MADE_BY, OURS, namespace_of
+from .revisions import documents, history, last_of, revisions
 from .rollout import PLURALS
 from .service import Release
 
@@ -27,19 +23,19 @@ def record_name(name: str) -> str:
 def look(cluster: Cluster, release: Release, together: Sequence[str] = ()) -> dict[str, Any]:
     """together: see `namespace_of`. Raises UnavailableError for what may not be read."""
     namespace = cluster.get(f"/api/v1/namespaces/{part(release.namespace)}")
-    found: dict[str, Any] = history(cluster, release) if namespace else {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
-    kept = _revision(cluster, release, found["revision"]) if found["revision"] else {}
-    chart = (kept.get("chart") or {}).get("metadata") or {}
+    known = revisions(cluster, release) if namespace else []
+    found = history(known)
+    last = last_of(known).content
+    chart = (last.get("chart") or {}).get("metadata") or {}
     return {
         "server": cluster.url,
         "namespace": {**namespace_of(cluster, release, namespace, together), "labels": _labels(namespace)},
         "release": {
             **found,
-            "chart": chart.get("name", ""),
             "version": chart.get("version", ""),
             "app_version": chart.get("appVersion", ""),
         },
-        "missing": _missing(cluster, release, workloads(kept, release.namespace)),
+        "missing": _missing(cluster, release, workloads(last, release.namespace)),
         "ours": _labels(cluster.get(f"{release.core('configmaps')}/{part(record_name(release.name))}")).get(MADE_BY) == OURS,
     }
 
@@ -48,37 +44,14 @@ def _labels(value: Object | None) -> dict[str, str]:
     return dict(((value or {}).get("metadata") or {}).get("labels") or {})
 
 
-def _revision(cluster: Cluster, release: Release, number: int) -> Mapping[str, Any]:
-    secret = cluster.get(f"{release.core('secrets')}/sh.helm.release.v1.{part(release.name)}.v{number}") or {}
-    return decoded((secret.get("data") or {}).get("release") or "")
-
-
-def decoded(kept: str) -> Mapping[str, Any]:
-    """What Helm keeps of a revision: JSON, compressed, encoded by Helm and again by the API. Empty if it is none."""
-    try:
-        found: Mapping[str, Any] = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(kept))))
-    except (binascii.Error, OSError, EOFError, ValueError):
-        return {}
-    return found
-
-
-def workloads(kept: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
+def workloads(content: Mapping[str, Any], namespace: str) -> list[tuple[str, str]]:
     """Kind and name of the Deployments, DaemonSets and StatefulSets that a revision has in a namespace."""
-    import yaml
-
     found = []
-    for text in re.split(r"(?m)^---\s*$", str(kept.get("manifest") or "")):
-        # Most of a large chart is dashboards and rules: those are not worth parsing.
-        if not _OF_A_WORKLOAD.search(text):
-            continue
-        value = yaml.safe_load(text) or {}
+    for value in documents(content, "|".join(PLURALS)):
         metadata = value.get("metadata") or {}
         if value.get("kind") in PLURALS and metadata.get("namespace", namespace) == namespace:
             found.append((str(value["kind"]), str(metadata.get("name"))))
     return found
-
-
-_OF_A_WORKLOAD = re.compile(rf"(?m)^[\"']?kind[\"']? *: *[\"']?({'|'.join(PLURALS)})\b")
 
 
 def _missing(cluster: Cluster, release: Release, wanted: Sequence[tuple[str, str]]) -> list[str]:

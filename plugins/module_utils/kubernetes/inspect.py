@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UnavailableError
-from ..core.wait import Clock
 from . import sizing
 from .access import PROXY, Known, choose, endpoint
 from .cluster import Cluster, Object, part
+from .endpoints import serving
 from .permissions import Permission, denied
-from .rollout import Observed, is_ready, judge, new_pods
+from .revisions import history, revisions, wait_for_helm
+from .rollout import is_ready, judge
 from .selection import selections
 from .service import Release, key_of, observe, replicas
+from .serving import served
 
 # What the role does in the namespace: group, resource, verbs.
 _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -32,6 +34,7 @@ _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "events", ("list",)),
     ("apps", "deployments", ("get", "list", "create", "update", "patch", "delete")),
     ("apps", "replicasets", ("list",)),
+    ("discovery.k8s.io", "endpointslices", ("list",)),
 )
 # What may be wanted of an operator, and where its API says so.
 _MONITORING = "monitoring.coreos.com"
@@ -80,20 +83,23 @@ def inspect(cluster: Cluster, release: Release, wanted: Wanted) -> dict[str, Any
     if readable and not wanted.kserve:
         wait_for_helm(cluster, release, wanted.lock_timeout)
     seen = observe(cluster, release) if readable else None
-    pods = replicas(seen.pods, release) if seen else []
+    services = _services(cluster, release) if readable else []
+    # KServe's are found by what belongs to the InferenceService.
+    named = serving(cluster, services, seen.pods) if seen and not wanted.kserve else None
+    pods = replicas(seen.pods, release, named) if seen else []
     found: dict[str, Any] = {
         "version": f"{version.get('major', '')}.{str(version.get('minor', '')).rstrip('+')}",
         "server": cluster.url,
         "kinds": kinds_of(cluster, _MONITORING),
         "denied": lacking,
         "namespace": namespace_of(cluster, release, namespace, more=_KSERVE_CONTENTS if wanted.kserve else {}),
-        "release": served(history(cluster, release), seen) if seen else _NONE,
+        "release": served(revisions(cluster, release), seen) if seen else history([]),
         "secrets": _secrets(cluster, release) if readable else [],
         "deployment": _deployment(seen.deployment, release.container) if seen else {},
         "rollout": judge(seen).text if seen and seen.deployment else "",
         "replicas": pods,
         "pods_answer": bool(pods) and _answers(pods),
-        "services": _services(cluster, release) if readable else [],
+        "services": [_service(each) for each in services],
         "nodes": _node_addresses(cluster),
         "spare_gpus": _spare(cluster, release, wanted),
     }
@@ -211,40 +217,6 @@ def _needed(release: Release, wanted: Wanted, *, create_namespace: bool) -> Iter
 
 # --- the release
 
-_NONE: Mapping[str, Any] = {"status": "absent", "revision": 0, "deployed": 0, "before": 0}
-
-
-def history(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """status: of the last revision, as Helm says, or absent. deployed: the last that was deployed, before: the one before; 0 for none."""
-    labels = f"owner=helm,name={release.name}"
-    found = [each["metadata"]["labels"] for each in cluster.items(release.core("secrets"), labelSelector=labels)]
-    revisions = sorted((int(each["version"]), each["status"]) for each in found)
-    if not revisions:
-        return dict(_NONE)
-    before, deployed = [0, 0, *(number for number, status in revisions if status in ("deployed", "superseded"))][-2:]
-    return {"status": revisions[-1][1], "revision": revisions[-1][0], "deployed": deployed, "before": before}
-
-
-def served(found: dict[str, Any], seen: Observed) -> dict[str, Any]:
-    """`history` without the last revision as the deployed one, where former pods alone are ready: Helm itself does not wait."""
-    ready = [pod for pod in seen.pods if is_ready(pod)]
-    new = {pod["metadata"]["name"] for pod in new_pods(seen)}
-    if found["deployed"] < found["revision"] or not ready or any(pod["metadata"]["name"] in new for pod in ready):
-        return found
-    return {**found, "deployed": found["before"] or found["deployed"]}
-
-
-PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
-_LOOK_SECONDS = 2.0
-
-
-def wait_for_helm(cluster: Cluster, release: Release, timeout: float, clock: Clock | None = None) -> None:
-    """Returns when no Helm is at work on the release, or after so many seconds: it was killed then."""
-    clock = clock or Clock()
-    end = clock.now() + timeout
-    while clock.now() < end and history(cluster, release)["status"] in PENDING:
-        clock.sleep(min(_LOOK_SECONDS, max(0.0, end - clock.now())))
-
 
 def _secrets(cluster: Cluster, release: Release) -> list[str]:
     """Those that the role has made for the release, the oldest first."""
@@ -302,9 +274,9 @@ def _answers(pods: Sequence[Mapping[str, Any]]) -> bool:
         connection.close()
 
 
-def _services(cluster: Cluster, release: Release) -> list[dict[str, Any]]:
+def _services(cluster: Cluster, release: Release) -> list[Object]:
     found = cluster.items(release.core("services"), labelSelector=release.selector)
-    return [_service(each) for each in found if each["spec"].get("clusterIP") != "None"]
+    return [each for each in found if each["spec"].get("clusterIP") != "None"]
 
 
 def _service(service: Object) -> dict[str, Any]:

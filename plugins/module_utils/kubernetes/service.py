@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -275,14 +275,14 @@ def failed_rollout(kind: type[ServingError], release: Release, text: str, troubl
 # --- what others need of it
 
 
-def replicas(pods: Sequence[Object], release: Release) -> list[dict[str, Any]]:
-    """Pods as results tell them."""
+def replicas(pods: Sequence[Object], release: Release, named: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Pods as results tell them. named: those that get requests, None where that is not known: then all that are ready count as such."""
     return [
         {
             "name": pod["metadata"]["name"],
             "address": (pod.get("status") or {}).get("podIP", ""),
             "node": pod["spec"].get("nodeName", ""),
-            "ready": is_ready(pod),
+            "ready": is_ready(pod) and (named is None or pod["metadata"]["name"] in named),
             "ports": {name: port_of(pod, name, release) for name in release.ports},
             "restarts": sum(int(each.get("restartCount", 0)) for each in (pod.get("status") or {}).get("containerStatuses") or ()),
         }

@@ -36,8 +36,10 @@ from .server import Fault
 from .standin import NEWEST, StandIn
 from .triton import triton_pods
 
-__all__ = ["NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "command_pods", "open_cluster", "triton_pods"]
+__all__ = ["IMAGE", "NEWEST", "REAL", "Behaviour", "Cluster", "Fault", "StandIn", "command_pods", "open_cluster", "triton_pods"]
 REAL = "SERVING_TRITON_TEST_KUBECONFIG"
+# Names an image with tritonserver, for tests whose pods have to run.
+IMAGE = "SERVING_TRITON_TEST_TRITON_IMAGE"
 
 
 @dataclass(frozen=True)

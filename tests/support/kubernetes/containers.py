@@ -117,8 +117,12 @@ class Container:
         folder.mkdir(exist_ok=True)
         for key, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
             if key in volume:
+                places = {each["key"]: each["path"] for each in volume[key].get("items") or []}
                 for file, data in self._data(kind, volume[key][name]).items():
-                    (folder / file).write_bytes(data)
+                    if not places or file in places:
+                        path = folder / places.get(file, file)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(data)
         return folder
 
     def _data(self, kind: str, name: str) -> dict[str, bytes]:

@@ -15,13 +15,14 @@ from ..file_server import FileServer
 
 @dataclass(frozen=True)
 class Chart:
-    """templates, crds: file name → text. values: the defaults."""
+    """templates, crds: file name → text. values: the defaults. schema: of values."""
 
     name: str
     version: str
     templates: Mapping[str, str] = field(default_factory=dict)
     crds: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
+    schema: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -29,7 +30,11 @@ class Chart:
 
     def pack(self) -> bytes:
         """The archive that `helm package` makes."""
-        files = {"Chart.yaml": json.dumps(self.metadata), "values.yaml": json.dumps(self.values)}
+        files = {
+            "Chart.yaml": json.dumps(self.metadata),
+            "values.yaml": json.dumps(self.values),
+            "values.schema.json": json.dumps(self.schema),
+        }
         files |= {f"templates/{name}": text for name, text in self.templates.items()}
         files |= {f"crds/{name}": text for name, text in self.crds.items()}
         buffer = io.BytesIO()

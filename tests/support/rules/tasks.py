@@ -155,6 +155,36 @@ def open_secrets(found: Found) -> list[str]:
     return [f"handles {', '.join(sorted(names))} without no_log"] if names else []
 
 
+def secrets_on_command_lines(text: str, variables: Mapping[str, Any]) -> list[str]:
+    """Tasks whose environment holds a secret, which Ansible writes before the command that it has a shell run: no_log hides it in no list
+    of processes. variables: the role's own, by which a secret may come."""
+    found = []
+    for label, environment in _environments(yaml.safe_load(text)):
+        names = _names_behind(" ".join(_jinja(environment)), variables)
+        secret = {name for name in names if is_secret_key(name) and not _HARMLESS.search(name)}
+        found += [f"{label}: has {', '.join(sorted(secret))} in its environment"] if secret else []
+    return found
+
+
+def _environments(entries: Any) -> Iterator[tuple[str, Any]]:
+    """Of tasks and of blocks."""
+    for entry in entries or []:
+        if "environment" in entry:
+            yield str(entry.get("name")), entry["environment"]
+        for part in LISTS:
+            yield from _environments(entry.get(part))
+
+
+def _names_behind(expression: str, variables: Mapping[str, Any]) -> set[str]:
+    names: set[str] = set()
+    todo = [expression]
+    while todo:
+        more = set(_WORD.findall(_STRING.sub("''", todo.pop()))) - names
+        names |= more
+        todo += [" ".join(_jinja(variables[name])) for name in more if name in variables]
+    return names
+
+
 def _shown(found: Found) -> Any:
     # An assert prints its conditions as they are written, not their values.
     if found.action.endswith(".assert") and isinstance(found.arguments, Mapping):

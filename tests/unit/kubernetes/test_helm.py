@@ -18,7 +18,8 @@ from support.kubernetes.repositories import Chart
 from ansible_collections.serving.triton.plugins.module_utils.core.errors import TransientError, UnavailableError
 from ansible_collections.serving.triton.plugins.module_utils.core.wait import Clock
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_chart import Source, definitions, fetch
-from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_release import decoded, workloads
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.helm_release import workloads
+from ansible_collections.serving.triton.plugins.module_utils.kubernetes.revisions import decoded
 from ansible_collections.serving.triton.plugins.module_utils.kubernetes.rollout import (
     DAEMON_SET,
     DONE,

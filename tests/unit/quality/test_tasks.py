@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from support.rules import places, tasks
 
 TEMPLATES = sorted(path for role in places.roles() for path in (role / "templates").rglob("*") if path.is_file())
@@ -22,6 +23,21 @@ def test_tasks_keep_the_rules(path: Path) -> None:
 @pytest.mark.parametrize("path", [*TEMPLATES, *SETTINGS, *PLAYBOOK_SETTINGS], ids=places.name)
 def test_templates_read_no_injected_facts(path: Path) -> None:
     assert not tasks.injected_facts_in_template(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("role", places.roles(), ids=lambda path: path.name)
+def test_no_secret_is_in_an_environment(role: Path) -> None:
+    settings = [yaml.safe_load(path.read_text(encoding="utf-8")) for part in ("defaults", "vars") for path in (role / part).glob("*.yml")]
+    variables = {name: value for each in settings for name, value in (each or {}).items()}
+    for path in (role / "tasks").glob("*.yml"):
+        assert not tasks.secrets_on_command_lines(path.read_text(encoding="utf-8"), variables), path
+
+
+def test_a_secret_in_an_environment_is_found() -> None:
+    variables = {"x_environment": "{{ x_variables | dict2items }}", "x_variables": {"TOKEN": "{{ x_api_key }}"}}
+    text = "- {name: A, ansible.builtin.command: {argv: [a]}, no_log: true, environment: '{{ x_environment }}'}"
+    assert tasks.secrets_on_command_lines(text, variables) == ["A: has x_api_key in its environment"]
+    assert not tasks.secrets_on_command_lines(text, {})
 
 
 @pytest.mark.parametrize(
