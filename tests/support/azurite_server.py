@@ -40,8 +40,16 @@ INSTALL_SECONDS = 300
 START_SECONDS = 60
 
 
-def program() -> list[str]:
-    """The command that runs Azurite's blob service. Raises UnavailableError where it cannot be had."""
+@functools.cache
+def program() -> list[str] | UnavailableError:
+    """The command that runs Azurite's blob service, or why there is none: npm takes a minute to give up, which is enough once."""
+    try:
+        return _program()
+    except UnavailableError as error:
+        return error
+
+
+def _program() -> list[str]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         raise UnavailableError("Azurite needs Node.js and npm, which are not on PATH")
@@ -77,6 +85,8 @@ class Azurite:
 
     def __init__(self) -> None:
         command = program()
+        if isinstance(command, UnavailableError):
+            raise command
         self.key = base64.b64encode(secrets.token_bytes(32)).decode()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}/{ACCOUNT}"

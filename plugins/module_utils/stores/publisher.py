@@ -111,9 +111,7 @@ class Publisher:
         self._set_attributes(changes, plan.manifest or Manifest())
         self._rest(self._delay(changes, last))
         if last:
-            self._store.keep_lock()
             self._store.run(last)
-        self._store.keep_lock()
         self._write(plan.manifest and self._stamped(plan, changes, created_root))
 
     def _pending(self, changes: list[ModelChange], created_root: bool) -> Manifest:
@@ -176,8 +174,7 @@ class Publisher:
             nap = min(seconds, REFRESH_SECONDS)
             self._manners.clock.sleep(nap)
             seconds -= nap
-            if seconds > 0:
-                self._store.keep_lock()
+            self._store.keep_lock()
 
     def _switch(self, changes: list[ModelChange], unpins: Mapping[str, list[Step]]) -> None:
         """Makes what is new visible."""
