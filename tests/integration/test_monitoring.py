@@ -373,6 +373,8 @@ def ordinary_user() -> Iterator[str]:
     subprocess.run(["userdel", "--remove", name], check=True, timeout=30, capture_output=True)
 
 
+# Without `long` a newcomer of test_fresh_clone is such a user.
+@pytest.mark.long
 def test_an_ordinary_user_needs_no_root(ordinary_user: str, tmp_path: Path, server: TritonServer) -> None:
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     assert python, "the system has no Python that an ordinary user may run"

@@ -158,6 +158,18 @@ def test_a_running_server(tmp_path: Path, public_folder: Path) -> None:
         assert not refused.changed + misspelt.changed
         assert host.server() == former
 
+        assert_a_failed_start_shows_the_log(host, workspace)
+
+
+def assert_a_failed_start_shows_the_log(host: Host, workspace: Workspace) -> None:
+    """A certificate that is none: tritonserver's own words reach the user."""
+    files = {f"server_host_tls_{kind}_file": str(workspace.folder / f"{kind}.pem") for kind in ("cert", "key")}
+    for path in files.values():
+        Path(path).write_text("no certificate")
+    run = workspace.run(host.play(), variables={**files, "server_host_start_timeout": 20})
+    assert run.rc == 2
+    assert "failed to start GRPC service" in told(run), json.dumps(run.tail())
+
 
 def assert_refused(host: Host, workspace: Workspace, text: str, **variables: Any) -> None:
     run = workspace.run(host.play(), variables=variables)
@@ -180,16 +192,3 @@ def test_what_stands_in_the_way_is_told_first(tmp_path: Path, public_folder: Pat
     assert_refused(host, workspace, "no Python can run the python backend", server_host_python="/bin/true")
     missing = {"server_host_tls_cert_file": "/nowhere/a.pem", "server_host_tls_key_file": "/nowhere/b.pem"}
     assert_refused(host, workspace, "/nowhere/b.pem: there is no such file", **missing)
-
-
-def test_a_failed_start_shows_the_log(tmp_path: Path, public_folder: Path) -> None:
-    """A certificate that is none: tritonserver's own words reach the user."""
-    host = Host(public_folder, server_host_user="", server_host_start_timeout=20)
-    for name in ("cert.pem", "key.pem"):
-        (public_folder / name).write_text("no certificate")
-    workspace = Workspace(tmp_path)
-    with service(host, workspace):
-        files = {f"server_host_tls_{kind}_file": str(public_folder / f"{kind}.pem") for kind in ("cert", "key")}
-        run = workspace.run(host.play(), variables=files)
-        assert run.rc == 2
-        assert "failed to start GRPC service" in told(run), json.dumps(run.tail())

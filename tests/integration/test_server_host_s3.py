@@ -7,11 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.rolecheck import Workspace, assert_clean, assert_unchanged
 from support.s3_server import BUCKET, OBSERVER, PUBLISHER, REGION, observer, s3_server
 from support.server_host import ROLE, Host, a_public_folder, service
 
 
+# test_s3_triton has a server that reads a store, and test_roles_model_repository the role that publishes to one.
+@pytest.mark.long
 def test_a_server_reads_what_the_controller_published(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     with s3_server() as store, a_public_folder() as folder:
