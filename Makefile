@@ -74,9 +74,9 @@ test-kubernetes: test-env ## Run the tests against a Kubernetes cluster: the sta
 	  $(wildcard $(addprefix tests/integration/test_,*kubernetes*.py *kserve*.py chart*.py helm*.py cluster*.py device_plugin*.py))
 
 # One run, so that its last lines count everything, what was skipped and why included. In the files' order: xdist's own begins those of few tests
-# last, which are the long ones here.
+# last, which are the long ones here. The units are short, so that at the end no worker waits long for the others.
 test: test-env lint ## Run all tests: lint, units, integration against real servers
-	pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 tests/unit tests/integration
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 tests/integration tests/unit
 
 test-long: export SERVING_TRITON_TEST_LONG := 1
 test-long: test-env ## Run what `make test` leaves out because it takes long

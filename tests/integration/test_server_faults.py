@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,8 +97,12 @@ def test_a_server_that_dies_while_it_infers(tmp_path: Path, protocol: str) -> No
 
 def pending(server: TritonServer) -> bool:
     """Whether requests wait for the model, which works on another one."""
-    with urllib.request.urlopen(server.metrics, timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
+    try:
+        with urllib.request.urlopen(server.metrics, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except urllib.error.URLError:
+        # Triton opens the port of its metrics after that of HTTP.
+        return False
     return any(line.startswith("nv_inference_pending_request_count{") and float(line.split()[-1]) > 0 for line in lines)
 
 
