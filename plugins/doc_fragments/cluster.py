@@ -23,6 +23,15 @@ options:
     default: triton-key
 """
 
+    # Before the one above, for modules that send no requests to Triton.
+    UNKEYED = r"""
+options:
+  key_header:
+    description: Of no use here. It is taken so that one C(module_defaults) entry serves the whole group.
+    type: str
+    default: triton-key
+"""
+
     CONNECTION = r"""
 options:
   kubeconfig:

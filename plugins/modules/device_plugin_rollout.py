@@ -19,10 +19,6 @@ options:
     description: Name of the Helm release that brings the device plugin, or the GPU operator.
     type: str
     required: true
-  key_header:
-    description: Of no use here. It is taken so that one C(module_defaults) entry serves the whole group.
-    type: str
-    default: triton-key
   configs:
     description:
       - Configurations by name. Each has C(sharing) (V(none), V(time_slicing) or V(mps)), C(replicas) of C(nvidia.com/gpu) or C(resources)
@@ -62,6 +58,7 @@ options:
     type: path
 extends_documentation_fragment:
   - serving.triton.promises.reads
+  - serving.triton.cluster.unkeyed
   - serving.triton.cluster
   - serving.triton.cluster.connection
   - serving.triton.cluster.attributes

@@ -17,10 +17,6 @@ options:
     description: Name of the Helm release, of any chart.
     type: str
     required: true
-  key_header:
-    description: Of no use here. It is taken so that one C(module_defaults) entry serves the whole group.
-    type: str
-    default: triton-key
   together:
     description: Releases of the namespace that the same run has removed already, or would have, so that they are not C(others).
     type: list
@@ -32,6 +28,7 @@ options:
     default: 0
 extends_documentation_fragment:
   - serving.triton.promises.reads
+  - serving.triton.cluster.unkeyed
   - serving.triton.cluster
   - serving.triton.cluster.connection
   - serving.triton.cluster.attributes

@@ -19,10 +19,6 @@ options:
     description: Name of the Helm release, of any chart.
     type: str
     required: true
-  key_header:
-    description: Of no use here. It is taken so that one C(module_defaults) entry serves the whole group.
-    type: str
-    default: triton-key
   revision:
     description: Number of the revision to go back to. With V(0) the release is uninstalled.
     type: int
@@ -37,6 +33,7 @@ options:
     default: 300
 extends_documentation_fragment:
   - serving.triton.promises.plans
+  - serving.triton.cluster.unkeyed
   - serving.triton.cluster
   - serving.triton.cluster.connection
   - serving.triton.cluster.attributes

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+# Conflicts named in one message; the details carry all of them.
+SHOWN = 10
 
 
 class ServingError(Exception):
@@ -46,3 +50,10 @@ class UnavailableError(ServingError):
 
 class DeadlineError(ServingError):
     """A condition did not come true in time. The details carry the last state seen."""
+
+
+def conflict(found: Sequence[tuple[str, str]], remedy: str, *, where: str = "", between: str = ": ") -> ConflictError:
+    """The error that names what stands in the way. found: path and why it does, in the details as `conflicts`. between: the two."""
+    shown = "; ".join(f"{path}{between}{reason}" for path, reason in found[:SHOWN])
+    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ConflictError(shown + more, where=where, remedy=remedy, conflicts=[{"path": path, "reason": reason} for path, reason in found])

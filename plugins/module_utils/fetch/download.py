@@ -47,24 +47,28 @@ def download(url: str, sha256: str, cache: Path, manners: Manners) -> Path:
     """The file of the cache that holds this content. Raises a ServingError, for another content with both digests."""
     place = cache / sha256
     try:
-        if place.exists() and digest(place) == sha256:
+        if _is_cached(place, sha256):
             return place
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = cache / f"{sha256}.part"
         with alone(part, PATIENCE, manners.clock):
-            # By another run, while this one waited.
-            if not (place.exists() and digest(place) == sha256):
-                try:
-                    _bring(url, sha256, part, manners)
-                    os.replace(part, place)
-                finally:
-                    if part.exists() and not part.stat().st_size:
-                        part.unlink()
-            else:
+            if _is_cached(place, sha256):
+                # By another run, while this one waited.
                 part.unlink()
+                return place
+            try:
+                _bring(url, sha256, part, manners)
+                os.replace(part, place)
+            finally:
+                if part.exists() and not part.stat().st_size:
+                    part.unlink()
     except OSError as error:
         raise UnavailableError(f"cannot be kept: {error.strerror or error}", where=str(cache), remedy="Give another cache.") from error
     return place
+
+
+def _is_cached(place: Path, sha256: str) -> bool:
+    return place.exists() and digest(place) == sha256
 
 
 def _bring(url: str, sha256: str, part: Path, manners: Manners) -> None:

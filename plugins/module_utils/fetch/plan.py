@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import ConflictError
+from ..core.errors import conflict
 from ..core.plan import Action, Plan
 from ..repository.manifest import is_safe_path
 
 # Beside the models: a plain file, which is never published and which no server reads.
 RECORD_FILE = ".serving-triton-fetched.json"
-# Conflicts named in one message; the details carry all of them.
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,8 @@ def check_replaced(name: str, coming: Mapping[str, str], seen: Seen) -> None:
         if seen.files[path] not in {*known.get(path, ()), coming.get(path, "")}:
             strange.append((f"{name}/{path}", "was changed since it was fetched" if path in known else "was not fetched by this module"))
     if strange:
-        what = "; ".join(f"{path} {why}" for path, why in strange[:SHOWN])
-        more = f"; and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         remedy = "Move what you want to keep to another place, or set force to replace it."
-        raise ConflictError(what + more, remedy=remedy, conflicts=[{"path": path, "reason": why} for path, why in strange])
+        raise conflict(strange, remedy, between=" ")
 
 
 def plan_absent(name: str, version: int | None, seen: Seen) -> Plan:

@@ -62,12 +62,13 @@ def inspect(request: Request, runner: Runner = run) -> dict[str, Any]:
     there = kernels(tree, release, runner)
     built = dkms.state(tree, runner)
     nouveau = boot.nouveau(tree)
+    fabric = pci.fabric(tree, found)
     return {
         "present": bool(found),
         "gpus": found,
         "generations": in_order(each["generation"] for each in found),
-        "fabric": (fabric := pci.fabric(tree, found))
-        | {
+        "fabric": {
+            **fabric,
             "manager_version": packages.fabric_manager(installed),
             "manager_running": processes.runs(tree, _FABRIC_MANAGER) if fabric["manager_needed"] else None,
         },

@@ -24,7 +24,8 @@ _VARIABLES = {
     "ca_cert": "HELM_KUBECAFILE",
     "namespace": "HELM_NAMESPACE",
 }
-
+# Seconds that Helm has to answer beyond those that it waits.
+_MORE = 60
 
 # Arguments after helm → exit status, stdout, stderr.
 Call = Callable[[Sequence[str]], tuple[int, str, str]]
@@ -34,10 +35,6 @@ def helm(program: str, timeout: int, options: Mapping[str, Any]) -> Call:
     """timeout: seconds that Helm waits. options: see `environment`."""
     run, variables = runner(program, timeout + _MORE), environment(options)
     return lambda arguments: run([*arguments, f"--timeout={timeout}s"], variables)
-
-
-# Seconds that Helm has to answer beyond those that it waits.
-_MORE = 60
 
 
 def environment(options: Mapping[str, Any]) -> dict[str, str]:

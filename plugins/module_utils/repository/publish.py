@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core.errors import ConflictError, InputError
+from ..core.errors import ConflictError, InputError, conflict
 from ..core.plan import Action, Plan
 from .layout import CONFIG_FILE, MANIFEST_FILE
 from .manifest import FileRecord, Manifest, ModelTree
 from .withdrawn import Selection, select
 
 _NOT_OURS = "we did not publish this"
-# Conflicts named in one message; the details carry all of them.
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -417,14 +415,12 @@ def _left(change: ModelChange, committed: Manifest) -> ModelTree[FileRecord]:
 
 
 def _conflict(conflicts: Sequence[tuple[str, str]]) -> ConflictError:
-    shown = "; ".join(f"{where}: {what}" for where, what in conflicts[:SHOWN])
-    more = f"; and {len(conflicts) - SHOWN} more" if len(conflicts) > SHOWN else ""
     remedy = "Choose another name or repository, set adopt to take over what is the same, or force to overwrite or remove it."
     if all(what.startswith("version ") for _unused, what in conflicts):
         remedy = "Give the changed files a new version folder, or set force to overwrite what may be serving."
     elif all(what.startswith(_NOT_OURS) for _unused, what in conflicts):
         remedy = "Move it to another place, or set force to remove it too."
-    return ConflictError(shown + more, remedy=remedy, conflicts=[{"path": where, "reason": what} for where, what in conflicts])
+    return conflict(conflicts, remedy)
 
 
 def _publication(changes: Sequence[ModelChange], left: Manifest | None, observed: Observed, notes: tuple[str, ...] = ()) -> Publication:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, cast
 
-from ..core.errors import ConflictError, InputError
+from ..core.errors import ConflictError, InputError, conflict
 from ..core.plan import Action, Plan
 from ..core.wait import Clock
 from ..repository.layout import CONFIG_FILE
 from ..repository.manifest import FileRecord, Manifest, ModelTree, Release, Withdrawn, dump, parse
-from ..repository.publish import SHOWN, Entry, revision, strangers
+from ..repository.publish import Entry, revision, strangers
 from ..repository.publish_steps import SETTLE_SECONDS, Step
 from ..repository.release import (
     BEGUN,
@@ -221,11 +221,7 @@ class Releases:
                 models.pop(name, None)
                 steps[name] = (Step("drop_tree", name),)
         if strange:
-            what = "; ".join(f"{path}: {why}" for path, why in strange[:SHOWN])
-            remedy = "Move it out of what is taken away, then run this again."
-            raise ConflictError(
-                what, where=self._store.url, remedy=remedy, conflicts=[{"path": path, "reason": why} for path, why in strange]
-            )
+            raise conflict(strange, "Move it out of what is taken away, then run this again.", where=self._store.url)
         pending = tuple(name for name in seen.manifest.pending if name not in steps)
         return Releasing(tuple(actions), steps=steps, manifest=replace(seen.manifest, models=models, pending=pending, releases=journal))
 
