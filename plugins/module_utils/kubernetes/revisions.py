@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..core.wait import Clock
@@ -29,7 +30,7 @@ class Revision:
     status: str
     data: str = field(default="", repr=False)
 
-    @property
+    @cached_property
     def content(self) -> Mapping[str, Any]:
         """With its chart and its manifest, which may hold secrets."""
         return decoded(self.data)
